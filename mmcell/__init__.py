@@ -1,0 +1,3 @@
+"""mmcell: biomedical instance segmentation on MMDetection."""
+
+__version__ = '0.1.0'

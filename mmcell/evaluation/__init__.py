@@ -1,0 +1,1 @@
+"""MMEngine metrics: thin wrappers over ``mmcell.functional``."""

@@ -1,0 +1,1 @@
+"""Pure torch/numpy building blocks; nothing here imports mmdet."""

@@ -1,0 +1,1 @@
+"""RoI heads, mask heads and the mask quality head."""

@@ -1,0 +1,1 @@
+"""Semantic heads and semantic-instance fusion."""

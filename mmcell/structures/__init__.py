@@ -1,0 +1,1 @@
+"""Data structures that keep masks in their boxes."""
