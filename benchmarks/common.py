@@ -1,0 +1,111 @@
+"""Timing, peak memory and reports of the benchmarks; 2 threads unless ``--threads`` says else."""
+
+import argparse
+import ctypes
+import gc
+import multiprocessing
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+MIB = 2**20
+
+
+def parse_threads(description: str) -> int:
+    """Parse the options that all benchmarks share, and apply them.
+
+    Returns:
+        Number of threads, to be handed to :func:`peak_extra_memory`.
+    """
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument('--threads', type=int, default=2, help='CPU threads of torch (default: 2)')
+    threads = parser.parse_args().threads
+    torch.set_num_threads(threads)
+    return threads
+
+
+def median_seconds(
+    function: Callable[[], Any], repeats: int = 5, prepare: Callable[[], Any] | None = None
+) -> float:
+    """Median wall-clock time of ``repeats`` calls after one warm-up call.
+
+    Args:
+        function: what to time.
+        repeats: number of timed calls.
+        prepare: called before each call, outside of its time.
+    """
+    seconds = []
+    for _ in range(repeats + 1):
+        if prepare is not None:
+            prepare()
+        start = time.perf_counter()
+        function()
+        seconds.append(time.perf_counter() - start)
+    return statistics.median(seconds[1:])
+
+
+def peak_extra_memory(function: Callable[..., Any], *args: Any, threads: int = 2) -> int:
+    """Bytes of resident memory that the call inside ``function`` adds at its peak.
+
+    Runs in a process of its own, so that nothing else counts and no freed memory is at hand.
+
+    Args:
+        function: module-level function; builds its inputs and returns the call to measure.
+        *args: its arguments.
+        threads: CPU threads of torch.
+    """
+    context = multiprocessing.get_context('spawn')
+    with context.Pool(1) as pool:
+        return pool.apply(_measure_peak, (function, args, threads))
+
+
+def _measure_peak(function: Callable[..., Any], args: tuple, threads: int) -> int:
+    torch.set_num_threads(threads)
+    call = function(*args)
+    # Memory that building the inputs freed would be used again unseen: hand it back first.
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
+    Path('/proc/self/clear_refs').write_text('5')  # Linux: reset the peak to the present
+    before = _resident_bytes('VmRSS')
+    call()
+    return max(_resident_bytes('VmHWM') - before, 0)
+
+
+def _resident_bytes(field: str) -> int:
+    for line in Path('/proc/self/status').read_text().splitlines():
+        if line.startswith(field + ':'):
+            return int(line.split()[1]) * 1024
+    raise RuntimeError(f'/proc/self/status has no {field}')
+
+
+class Report:
+    """Collects rows and targets, prints them, and ends the process accordingly."""
+
+    def __init__(self, title: str, *columns: str):
+        self._table = Table(title=title, title_justify='left')
+        for column in columns:
+            self._table.add_column(column, justify='left' if column == columns[0] else 'right')
+        self._targets: list[tuple[str, bool]] = []
+
+    def row(self, *cells: str) -> None:
+        """Add one line to the table."""
+        self._table.add_row(*cells)
+
+    def target(self, text: str, met: bool) -> None:
+        """Add one claim and whether it holds."""
+        self._targets.append((text, bool(met)))
+
+    def finish(self) -> None:
+        """Print everything; exit with 1 if a target is missed."""
+        console = Console(width=110)
+        console.print(self._table)
+        for text, met in self._targets:
+            console.print(f'{"[green]met   [/]" if met else "[red]MISSED[/]"} {text}')
+        sys.exit(0 if all(met for _, met in self._targets) else 1)
