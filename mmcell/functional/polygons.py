@@ -13,7 +13,7 @@ rings of one polygon may still meet in single points, which they allow.
 import numpy as np
 from skimage.measure import label as label_components
 
-Polygon = tuple[np.ndarray, list[np.ndarray]]
+Rings = tuple[np.ndarray, list[np.ndarray]]
 
 # Sides of a pixel in the clockwise order in which a ring walks around it: top, right, bottom,
 # left. Offsets are (row, column).
@@ -23,7 +23,7 @@ _AHEAD_LEFT = _NEIGHBOUR + _AHEAD_RIGHT
 _START_CORNER = np.array([(0, 0), (0, 1), (1, 1), (1, 0)])
 
 
-def trace_polygons(mask: np.ndarray, offset: tuple[float, float] = (0, 0)) -> list[Polygon]:
+def trace_polygons(mask: np.ndarray, offset: tuple[float, float] = (0, 0)) -> list[Rings]:
     """Trace the outlines of one object.
 
     Args:
@@ -44,7 +44,7 @@ def trace_polygons(mask: np.ndarray, offset: tuple[float, float] = (0, 0)) -> li
 
 def label_map_to_polygons(
     label_map: np.ndarray, offset: tuple[float, float] = (0, 0)
-) -> dict[int, list[Polygon]]:
+) -> dict[int, list[Rings]]:
     """Trace the outlines of all objects of a label map, in one pass over its pixels.
 
     Args:
@@ -77,7 +77,7 @@ def label_map_to_polygons(
     corner_starts = np.concatenate([[0], np.cumsum(is_corner)])[ring_starts]
     rings = np.split(corners, corner_starts[1:])
 
-    polygons: dict[int, Polygon] = {}
+    polygons: dict[int, Rings] = {}
     is_exterior = double_areas > 0
     ring_pieces = piece[ring_starts]
     for k in np.flatnonzero(is_exterior):
@@ -87,7 +87,7 @@ def label_map_to_polygons(
 
     piece_ids = label_map[row[ring_starts] - 1, column[ring_starts] - 1]
     id_of_piece = dict(zip(ring_pieces.tolist(), piece_ids.tolist(), strict=True))
-    by_id: dict[int, list[Polygon]] = {int(i): [] for i in np.unique(piece_ids)}
+    by_id: dict[int, list[Rings]] = {int(i): [] for i in np.unique(piece_ids)}
     for number in sorted(polygons):
         by_id[int(id_of_piece[number])].append(polygons[number])
     return by_id
