@@ -1,0 +1,171 @@
+"""From masks on their box grids to pixels: label maps and run lengths, box by box."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from mmcell.functional.ragged import (
+    pixel_boxes,
+    ragged_arange,
+    resample_into_boxes,
+    similar_size_batches,
+)
+
+# Bounds the memory of one batch: about 30 bytes per pixel.
+BATCH_PIXELS = 1 << 19
+
+
+class MaskPixels(NamedTuple):
+    """Foreground pixels of many masks as one flat list of T entries.
+
+    Attributes:
+        owner: (T,) int64, index of the mask that an entry belongs to.
+        x: (T,) int64, image column.
+        y: (T,) int64, image row.
+    """
+
+    owner: Tensor
+    x: Tensor
+    y: Tensor
+
+
+def pad_grids(values: Tensor, grid_sizes: Tensor, members: Tensor) -> Tensor:
+    """Grids of different size as one tensor, padded with zeros at the bottom and right.
+
+    Args:
+        values: (G,) the cells of all N grids, row by row, one grid after the other.
+        grid_sizes: (N, 2) int64, rows and columns.
+        members: (n,) int64, the grids to take.
+
+    Returns:
+        (n, h, w), with h and w the largest number of rows and columns among ``members``.
+    """
+    lengths = grid_sizes.prod(1)
+    starts = (lengths.cumsum(0) - lengths)[members]
+    sizes, lengths = grid_sizes[members], lengths[members]
+    rows, columns = sizes.amax(0).tolist()
+    if bool((sizes == sizes[0]).all()):
+        cells = starts[:, None] + torch.arange(rows * columns, device=values.device)
+        return values[cells].view(-1, rows, columns)
+    owner, position = ragged_arange(lengths)
+    row = position // sizes[owner, 1]
+    padded = values.new_zeros(len(members), rows, columns)
+    padded[owner, row, position - row * sizes[owner, 1]] = values[starts[owner] + position]
+    return padded
+
+
+def foreground_pixels(
+    values: Tensor,
+    grid_sizes: Tensor,
+    boxes: Tensor,
+    image_size: tuple[int, int],
+    threshold: float,
+    *,
+    column_major: bool = False,
+) -> Iterator[MaskPixels]:
+    """The pixels inside the image where a mask is at or above ``threshold``.
+
+    Sampled as in MMDetection's paste: bilinear in the box grid with half-pixel centres and zeros
+    around the grid.
+
+    Args:
+        values: (G,) the cells of all N grids, row by row, one grid after the other.
+        grid_sizes: (N, 2) int64, rows and columns of each grid.
+        boxes: (N, 4) float, x1, y1, x2, y2 in pixels that the grids span.
+        image_size: height and width in pixels.
+        threshold: a pixel belongs to a mask if its value is >= this.
+        column_major: walk down the columns of a box instead of along its rows.
+
+    Yields:
+        Batches of bounded size. All pixels of a mask are in one batch, next to each other; masks
+        come in any order.
+    """
+    _, clipped = pixel_boxes(boxes, image_size)
+    for batch in similar_size_batches(clipped, max_pixels=BATCH_PIXELS):
+        grids = pad_grids(values, grid_sizes, batch)
+        sizes = grid_sizes[batch]
+        # A padded grid spans a larger box: what lies beyond the true grid is zero anyway.
+        corners, extents = boxes[batch, :2], boxes[batch, 2:] - boxes[batch, :2]
+        stretch = sizes.new_tensor(grids.shape[1:]) / sizes
+        spans = torch.cat([corners, corners + extents * stretch.flip(1)], dim=1)
+        patches, x, y, inside = resample_into_boxes(
+            grids[:, None], spans, clipped[batch], replicate=False
+        )
+        foreground = (patches[:, 0] >= threshold) & inside
+        if column_major:
+            member, column, row = torch.nonzero(foreground.transpose(1, 2)).unbind(1)
+        else:
+            member, row, column = torch.nonzero(foreground).unbind(1)
+        yield MaskPixels(batch[member], x[member, column], y[member, row])
+
+
+def flatten_to_label_map(
+    owner: Tensor, flat: Tensor, scores: Tensor, num_pixels: int, min_visible: float = 0.0
+) -> Tensor:
+    """Give every pixel to the best-scored mask above it.
+
+    Args:
+        owner: (T,) int64, the mask of each entry.
+        flat: (T,) int64, the pixel of each entry.
+        scores: (N,) float; of equal scores the earlier mask is the better one.
+        num_pixels: P, pixels in the image.
+        min_visible: masks of which less than this fraction stays visible are dropped, the best
+            first; their pixels go to the masks below.
+
+    Returns:
+        (P,) int32, 0 is background, k + 1 the k-th mask.
+
+    Source: PFFNet (IEEE TIP 2021), eq. 6 and the sentence below it; ``min_visible`` is in the
+    authors' code (0.3), not in the paper.
+    """
+    num_masks = len(scores)
+    # Rank 1 is the worst mask, so that "the better one wins" is a maximum.
+    order = torch.argsort(scores, descending=True, stable=True)
+    rank = torch.empty_like(order)
+    rank[order] = torch.arange(num_masks, 0, -1, device=order.device)
+    pixel_rank = rank[owner]
+
+    def winners(entries: Tensor | None) -> Tensor:
+        index, source = (flat, pixel_rank) if entries is None else (flat[entries], pixel_rank[entries])
+        return source.new_zeros(num_pixels).scatter_reduce(0, index, source, 'amax')
+
+    top = winners(None)
+    if min_visible > 0:
+        total = torch.bincount(owner, minlength=num_masks)
+        alive = torch.ones_like(rank, dtype=torch.bool)
+        while True:
+            visible = torch.bincount(owner[pixel_rank == top[flat]], minlength=num_masks)
+            hidden = alive & (visible < min_visible * total)
+            if not hidden.any():
+                break
+            # A hidden mask below another hidden one may resurface: drop only those with none above.
+            rivals = winners(hidden[owner])
+            covered = torch.bincount(owner[rivals[flat] > pixel_rank], minlength=num_masks) > 0
+            alive &= ~(hidden & ~covered)
+            top = winners(alive[owner])
+    lookup = torch.cat([order.new_zeros(1), order.flip(0) + 1]).int()
+    return lookup[top]
+
+
+def column_runs(pixels: MaskPixels, height: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Runs of consecutive pixels in column-major order, the order of COCO's run lengths.
+
+    Args:
+        pixels: foreground pixels of one or more masks, each mask's in column-major order.
+        height: rows of the image.
+
+    Returns:
+        ``owner``, ``start`` and ``end`` (exclusive) of each run, (R,) int64 each; ``start`` and
+        ``end`` count pixels down the columns of the whole image.
+    """
+    position = pixels.x * height + pixels.y
+    joined = (position[1:] == position[:-1] + 1) & (pixels.owner[1:] == pixels.owner[:-1])
+    edge = joined.new_ones(1)
+    if len(position) == 0:
+        return pixels.owner, position, position
+    first, last = torch.cat([edge, ~joined]), torch.cat([~joined, edge])
+    return pixels.owner[first], position[first], position[last] + 1
