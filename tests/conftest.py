@@ -2,6 +2,11 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# The same examples in every run, and no time limit for a busy machine to break.
+settings.register_profile('mmcell', derandomize=True, deadline=None)
+settings.load_profile('mmcell')
 
 
 @pytest.fixture(scope='session')
