@@ -2,3 +2,12 @@
 
 Configs switch it on with ``custom_imports = dict(imports=['mmcell.plugin'])``.
 """
+
+import mmcell.models.detectors.panoptic_cell_rcnn
+import mmcell.models.losses.semantic_consistency
+import mmcell.models.roi_heads.dual_modal_mask_head
+import mmcell.models.roi_heads.mask_quality_head
+import mmcell.models.roi_heads.panoptic_roi_head
+import mmcell.models.roi_heads.roi_masks_roi_head
+import mmcell.models.semantic_heads.gcn_semantic_head
+import mmcell.models.semantic_heads.raff  # noqa: F401

@@ -1,0 +1,177 @@
+"""Panoptic Cell R-CNN family: Cell R-CNN, Cell R-CNN V2 and PFFNet (V3)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from mmdet.models.detectors import TwoStageDetector
+from mmdet.registry import MODELS
+from mmdet.structures import DetDataSample
+from mmengine.structures import InstanceData, PixelData
+from torch import Tensor
+
+
+@MODELS.register_module()
+class PanopticCellRCNN(TwoStageDetector):
+    """Two-stage instance segmentation that learns semantics in both branches.
+
+    ===============  ============================  ================  ========================
+    system           semantic branch               instance branch   further losses
+    ===============  ============================  ================  ========================
+    Cell R-CNN       ``semantic_head``             Mask R-CNN        none
+    Cell R-CNN V2    ``semantic_head``             replacement       none
+    PFFNet           ``semantic_head``             RAFF              quality and consistency
+    ===============  ============================  ================  ========================
+
+    The semantic parts are run in training only, unless a prediction asks for the semantic map.
+
+    Args:
+        semantic_head: config of the semantic branch on the backbone's features
+            (:class:`GCNSemanticHead`).
+        instance_semantic_head: config of the semantic task of the instance branch
+            (:class:`RAFF`); needs a :class:`PanopticRoIHead`.
+        loss_consistency: config of the loss between both semantic predictions
+            (:class:`SemanticConsistencyLoss`); needs both heads.
+        **kwargs: as in MMDetection's ``TwoStageDetector``.
+
+    Raises:
+        ValueError: If ``loss_consistency`` is given without both semantic heads.
+
+    Source: Liu et al., PFFNet, IEEE TIP 30 (2021) 2045-2059, fig. 1 and eq. 5.
+    """
+
+    def __init__(
+        self,
+        *,
+        semantic_head: dict | None = None,
+        instance_semantic_head: dict | None = None,
+        loss_consistency: dict | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if loss_consistency and not (semantic_head and instance_semantic_head):
+            raise ValueError('loss_consistency needs semantic_head and instance_semantic_head')
+
+        def build(config: dict | None) -> torch.nn.Module | None:
+            return MODELS.build(config) if config else None
+
+        self.semantic_head = build(semantic_head)
+        self.instance_semantic_head = build(instance_semantic_head)
+        self.loss_consistency = build(loss_consistency)
+
+    def loss(
+        self, batch_inputs: Tensor, batch_data_samples: list[DetDataSample]
+    ) -> dict[str, Tensor]:
+        """All losses of a batch.
+
+        Args:
+            batch_inputs: (B, 3, H, W), normalised images.
+            batch_data_samples: ``gt_instances`` (``bboxes``, ``labels``, ``masks``) and, if there
+                is a semantic head, ``gt_sem_seg``.
+
+        Returns:
+            ``loss_rpn_cls``, ``loss_rpn_bbox``, ``loss_cls``, ``loss_bbox``, ``loss_mask``,
+            ``loss_mask_quality``, ``loss_semantic`` (semantic branch), ``loss_instance_semantic``
+            (instance branch) and ``loss_consistency``: the nine terms of eq. 5, as far as their
+            heads are configured; beside them the accuracy ``acc`` of the box head.
+        """
+        features = self.backbone(batch_inputs)
+        levels = self.neck(features)
+        losses, proposals = self._rpn_loss_and_proposals(levels, batch_data_samples)
+        image_size = tuple(batch_inputs.shape[-2:])
+        fused = scores = None
+        if self.instance_semantic_head is None:
+            losses.update(self.roi_head.loss(levels, proposals, batch_data_samples))
+        else:
+            roi_losses, instances = self.roi_head.loss_and_instances(
+                levels, proposals, batch_data_samples
+            )
+            losses.update(roi_losses)
+            fused = self.instance_semantic_head(levels[0], instances, image_size)
+        if self.semantic_head is not None:
+            scores = self.semantic_head(features, image_size)
+
+        if fused is not None or scores is not None:
+            target = _semantic_target(batch_data_samples)
+            if scores is not None:
+                losses.update(self.semantic_head.loss(scores, target))
+            if fused is not None:
+                losses.update(self.instance_semantic_head.loss(fused, target))
+            if self.loss_consistency is not None:
+                losses['loss_consistency'] = self.loss_consistency(scores, fused, target)
+        return losses
+
+    def predict(
+        self,
+        batch_inputs: Tensor,
+        batch_data_samples: list[DetDataSample],
+        rescale: bool = True,
+        return_semantic: bool = False,
+    ) -> list[DetDataSample]:
+        """Detect and segment.
+
+        Args:
+            batch_inputs: (B, 3, H, W), normalised images.
+            batch_data_samples: meta information of each image.
+            rescale: give results in pixels of the original images.
+            return_semantic: also run the semantic branch.
+
+        Returns:
+            The samples with ``pred_instances``: ``bboxes``, ``scores`` (class scores), ``labels``,
+            ``masks`` (RoiMasks) and, with a quality head, ``mask_scores`` (s_conf of eq. 6); on
+            request with ``pred_sem_seg.sem_seg`` (1, H, W) labels, 0 is background, and
+            ``pred_sem_seg.probs`` (num_classes + 1, H, W).
+
+        Raises:
+            ValueError: If the semantic map is asked of a model without semantic branch.
+        """
+        if return_semantic and self.semantic_head is None:
+            raise ValueError('return_semantic needs a model with a semantic_head')
+        features = self.backbone(batch_inputs)
+        levels = self.neck(features)
+        proposals = self.rpn_head.predict(levels, batch_data_samples, rescale=False)
+        results = self.roi_head.predict(levels, proposals, batch_data_samples, rescale=rescale)
+        batch_data_samples = self.add_pred_to_datasample(batch_data_samples, results)
+        if return_semantic:
+            scores = self.semantic_head(features, tuple(batch_inputs.shape[-2:]))
+            for sample, logits in zip(batch_data_samples, scores, strict=True):
+                sample.pred_sem_seg = _semantic_prediction(logits, sample, rescale)
+        return batch_data_samples
+
+    def _rpn_loss_and_proposals(
+        self, levels: tuple[Tensor, ...], batch_data_samples: list[DetDataSample]
+    ) -> tuple[dict[str, Tensor], list[InstanceData]]:
+        """Losses of the region proposals, named ``loss_rpn_*``, and the proposals of each image."""
+        class_agnostic = []
+        for sample in batch_data_samples:
+            boxes = sample.gt_instances.bboxes
+            labels = torch.zeros_like(sample.gt_instances.labels)
+            proposal_sample = DetDataSample(metainfo=sample.metainfo)
+            proposal_sample.gt_instances = InstanceData(bboxes=boxes, labels=labels)
+            if 'ignored_instances' in sample:
+                proposal_sample.ignored_instances = sample.ignored_instances
+            class_agnostic.append(proposal_sample)
+        proposal_cfg = self.train_cfg.get('rpn_proposal', self.test_cfg.rpn)
+        return self.rpn_head.loss_and_predict(levels, class_agnostic, proposal_cfg=proposal_cfg)
+
+
+def _semantic_target(batch_data_samples: list[DetDataSample]) -> Tensor:
+    """(B, H, W) int64 labels, padded like the images."""
+    if not all('gt_sem_seg' in sample for sample in batch_data_samples):
+        raise ValueError(
+            'the semantic losses need gt_sem_seg: put SemanticFromInstances before PackDetInputs '
+            'into the train_pipeline, and pad_seg=True into the data_preprocessor'
+        )
+    return torch.cat([sample.gt_sem_seg.sem_seg for sample in batch_data_samples]).long()
+
+
+def _semantic_prediction(logits: Tensor, sample: DetDataSample, rescale: bool) -> PixelData:
+    """Class probabilities and labels of one image, without its padding."""
+    height, width = sample.img_shape[:2]
+    probs = logits[:, :height, :width].float().softmax(0)
+    if rescale:
+        probs = torch.nn.functional.interpolate(
+            probs[None], sample.ori_shape[:2], mode='bilinear', align_corners=False
+        )[0]
+    return PixelData(sem_seg=probs.argmax(0, keepdim=True), probs=probs)

@@ -1,0 +1,108 @@
+"""Mask generator that adds a fully connected view of the RoI to a convolutional one."""
+
+from __future__ import annotations
+
+import torch
+from mmcv.cnn import ConvModule
+from mmdet.registry import MODELS
+from mmdet.structures.mask import mask_target
+from mmengine.config import ConfigDict
+from mmengine.model import BaseModule
+from mmengine.structures import InstanceData
+from torch import Tensor, nn
+
+
+@MODELS.register_module()
+class DualModalMaskHead(BaseModule):
+    """Dual-modal mask generator.
+
+    Three shared convolutions; a fully connected path (conv, conv to half the channels, FC to one
+    map, copied to every class) and an upscaling path (conv, conv to four times the channels, pixel
+    shuffle, 1x1 conv); their sum are the logits, background first.
+
+    Args:
+        num_classes: object classes; logits have one channel more.
+        in_channels: channels of the RoI features (the papers: 256).
+        conv_channels: channels of the convolutions (256); 128 in the FC path and 1024 before the
+            pixel shuffle follow from it.
+        roi_feat_size: side of the RoI features (14); masks are twice as large (28).
+        norm_cfg: normalisation of the convolutions (PFFNet: group norm, 32 groups).
+        loss_mask: loss on the channel of the labelled class.
+        init_cfg: MMEngine initialisation.
+
+    Source: Cell R-CNN V2 (IJCAI 2019), table 1 and fig. 4.
+    """
+
+    has_background_channel = True
+
+    def __init__(
+        self,
+        num_classes: int,
+        in_channels: int = 256,
+        conv_channels: int = 256,
+        roi_feat_size: int = 14,
+        norm_cfg: dict | None = None,
+        loss_mask: dict | None = None,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        self.num_classes = num_classes
+        self.class_agnostic = False
+        self.mask_size = 2 * roi_feat_size
+        loss_mask = loss_mask or dict(type='CrossEntropyLoss', use_mask=True, loss_weight=1.0)
+        self.loss_mask = MODELS.build(loss_mask)
+
+        def conv(channels_in: int, channels_out: int) -> ConvModule:
+            return ConvModule(channels_in, channels_out, 3, padding=1, norm_cfg=norm_cfg)
+
+        width = conv_channels
+        self.shared = nn.Sequential(conv(in_channels, width), conv(width, width), conv(width, width))
+        self.connected = nn.Sequential(
+            conv(width, width),
+            conv(width, width // 2),
+            nn.Flatten(),
+            nn.Linear(width // 2 * roi_feat_size**2, self.mask_size**2),
+        )
+        self.upscaled = nn.Sequential(
+            conv(width, width),
+            conv(width, 4 * width),
+            nn.PixelShuffle(2),
+            nn.Conv2d(width, num_classes + 1, 1),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(P, in_channels, S, S) RoI features to (P, num_classes + 1, 2 S, 2 S) logits."""
+        x = self.shared(x)
+        connected = self.connected(x).view(-1, 1, self.mask_size, self.mask_size)
+        return self.upscaled(x) + connected
+
+    def loss_and_target(
+        self,
+        mask_preds: Tensor,
+        sampling_results: list,
+        batch_gt_instances: list[InstanceData],
+        rcnn_train_cfg: ConfigDict,
+    ) -> dict:
+        """Loss of the positive RoIs, in the form that MMDetection's RoI heads expect.
+
+        Args:
+            mask_preds: (P, num_classes + 1, M, M) logits.
+            sampling_results: positives of each image.
+            batch_gt_instances: annotations of each image, ``masks`` among them.
+            rcnn_train_cfg: ``mask_size`` is the side of the targets.
+
+        Returns:
+            ``loss_mask``, a dict of losses, and ``mask_targets`` (P, M, M) of 0 and 1.
+        """
+        if len(mask_preds) == 0:
+            targets = mask_preds.new_zeros(0, self.mask_size, self.mask_size)
+            return dict(loss_mask=dict(loss_mask=mask_preds.sum() * 0), mask_targets=targets)
+        targets = mask_target(
+            [result.pos_priors for result in sampling_results],
+            [result.pos_assigned_gt_inds for result in sampling_results],
+            [instances.masks for instances in batch_gt_instances],
+            rcnn_train_cfg,
+        )
+        labels = torch.cat([result.pos_gt_labels for result in sampling_results])
+        loss = self.loss_mask(mask_preds, targets, labels + 1)
+        return dict(loss_mask=dict(loss_mask=loss), mask_targets=targets)

@@ -1,0 +1,79 @@
+"""MMDetection's standard RoI head, with masks that stay in their boxes."""
+
+from __future__ import annotations
+
+import torch
+from mmdet.models.roi_heads import StandardRoIHead
+from mmdet.registry import MODELS
+from mmdet.structures.bbox import bbox2roi
+from mmengine.structures import InstanceData
+from torch import Tensor
+
+from mmcell.structures import RoiMasks
+
+MASK_BATCH = 256
+"""RoIs that pass through the mask heads at a time: 4,000 at once would need gigabytes."""
+
+
+@MODELS.register_module()
+class RoiMasksRoIHead(StandardRoIHead):
+    """``StandardRoIHead`` whose ``pred_instances.masks`` is a :class:`RoiMasks`.
+
+    Switches the built-in Mask R-CNN to masks in their boxes: ``roi_head=dict(type=
+    'RoiMasksRoIHead')``. Nothing is pasted into full-size images.
+    """
+
+    def predict_mask(
+        self,
+        x: tuple[Tensor, ...],
+        batch_img_metas: list[dict],
+        results_list: list[InstanceData],
+        rescale: bool = False,
+    ) -> list[InstanceData]:
+        """Add ``masks`` (RoiMasks) to the detections of each image.
+
+        Args:
+            x: levels of the neck.
+            batch_img_metas: ``ori_shape``, ``img_shape`` and ``scale_factor`` of each image.
+            results_list: ``bboxes`` at network scale, ``labels`` and ``scores`` of each image.
+            rescale: give boxes and masks in pixels of the original images.
+        """
+        rois = bbox2roi([results.bboxes for results in results_list])
+        labels = torch.cat([results.labels for results in results_list])
+        parts = [
+            self._predict_rois(x, *batch)
+            for batch in zip(rois.split(MASK_BATCH), labels.split(MASK_BATCH), strict=True)
+        ]
+        predictions = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+        counts = [len(results) for results in results_list]
+        for i, (results, img_meta) in enumerate(zip(results_list, batch_img_metas, strict=True)):
+            image_size = img_meta['img_shape'][:2]
+            if rescale:
+                results.bboxes = results.bboxes / results.bboxes.new_tensor(
+                    img_meta['scale_factor']
+                ).repeat(2)
+                image_size = img_meta['ori_shape'][:2]
+            mine = {name: values.split(counts)[i] for name, values in predictions.items()}
+            self._add_predictions(results, image_size, **mine)
+        return results_list
+
+    def _predict_rois(
+        self, x: tuple[Tensor, ...], rois: Tensor, labels: Tensor
+    ) -> dict[str, Tensor]:
+        """Predictions for one batch of RoIs: ``mask_probs`` (n, M, M)."""
+        mask_logits = self._mask_forward(x, rois)['mask_preds']
+        return {'mask_probs': self.foreground_probs(mask_logits, labels)}
+
+    def _add_predictions(
+        self, results: InstanceData, image_size: tuple[int, int], mask_probs: Tensor
+    ) -> None:
+        """Store the predictions of one image's RoIs with its detections."""
+        results.masks = RoiMasks(results.bboxes, mask_probs, image_size)
+
+    def foreground_probs(self, mask_logits: Tensor, labels: Tensor) -> Tensor:
+        """Pick the channel of each RoI's class: (n, C, M, M) and (n,) to (n, M, M) float32."""
+        if self.mask_head.class_agnostic:
+            return mask_logits[:, 0].float().sigmoid()
+        first = int(getattr(self.mask_head, 'has_background_channel', False))
+        rows = torch.arange(len(labels), device=labels.device)
+        return mask_logits[rows, labels + first].float().sigmoid()
