@@ -1,0 +1,119 @@
+"""Pictures of segmentations: predictions alone, or beside the ground truth."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageDraw, ImageFont
+
+from mmcell.functional.overlap import overlap_table
+from mmcell.visualization.contours import draw_contours
+
+MATCHED, MISSED, FALSE = (0, 200, 90), (255, 80, 0), (40, 150, 255)
+
+_MIN_LONG_SIDE_PX = 512  # smaller images are enlarged, so that lines stay thin against the objects
+_MAX_ENLARGEMENT = 8
+_MARGIN, _LINE_HEIGHT, _FONT_SIZE = 8, 24, 16
+_BACKGROUND, _INK = (255, 255, 255), (30, 30, 30)
+
+RgbImage = npt.NDArray[np.uint8]
+LabelMap = npt.NDArray[np.integer]
+
+
+def overlay_prediction(image_rgb: RgbImage, pred: LabelMap, title: str = '') -> RgbImage:
+    """Contours of the predicted objects, neighbours in different colours, and their number.
+
+    Args:
+        image_rgb: (H, W, 3).
+        pred: (H, W), 0 is background.
+        title: put above the picture.
+
+    Returns:
+        RGB picture; images below 512 pixels are enlarged by a whole factor.
+    """
+    panel = _draw_enlarged(image_rgb, pred, None)
+    return _compose([(f'Prediction: {_count(pred)} objects', panel)], title, legend=[])
+
+
+def overlay_pair(image_rgb: RgbImage, gt: LabelMap, pred: LabelMap, title: str = '') -> RgbImage:
+    """Ground truth beside prediction, coloured by what was found.
+
+    An object is matched if it and one of the other side have an IoU above 0.5 (then there is only
+    one such partner); objects of the ground truth without a match are missed, predicted ones false.
+
+    Args:
+        image_rgb: (H, W, 3).
+        gt: (H, W), 0 is background.
+        pred: (H, W), 0 is background; numbers need not correspond to those of ``gt``.
+        title: put above the picture.
+
+    Returns:
+        RGB picture; images below 512 pixels are enlarged by a whole factor.
+    """
+    table = overlap_table(gt, pred)
+    matched = table.ious > 0.5
+    gt_colors = np.full((gt.max(initial=0) + 1, 3), MISSED)
+    pred_colors = np.full((pred.max(initial=0) + 1, 3), FALSE)
+    gt_colors[table.gt_ids[table.gt_index[matched]]] = MATCHED
+    pred_colors[table.pred_ids[table.pred_index[matched]]] = MATCHED
+    num_matched = int(matched.sum())
+    return _compose(
+        [
+            (f'Ground truth: {table.n_gt} objects', _draw_enlarged(image_rgb, gt, gt_colors)),
+            (f'Prediction: {table.n_pred} objects', _draw_enlarged(image_rgb, pred, pred_colors)),
+        ],
+        title,
+        legend=[
+            (MATCHED, f'{num_matched} matched (IoU > 0.5)'),
+            (MISSED, f'{table.n_gt - num_matched} missed'),
+            (FALSE, f'{table.n_pred - num_matched} false'),
+        ],
+    )
+
+
+def _count(label_map: LabelMap) -> int:
+    return int(np.count_nonzero(np.unique(label_map)))
+
+
+def _draw_enlarged(image_rgb: RgbImage, label_map: LabelMap, colors: np.ndarray | None) -> RgbImage:
+    factor = min(-(-_MIN_LONG_SIDE_PX // max(label_map.shape)), _MAX_ENLARGEMENT)
+    if factor > 1:
+        height, width = label_map.shape
+        size = (width * factor, height * factor)
+        image_rgb = cv2.resize(image_rgb, size, interpolation=cv2.INTER_CUBIC)
+        label_map = label_map.repeat(factor, axis=0).repeat(factor, axis=1)
+    return draw_contours(image_rgb, label_map, colors)
+
+
+def _compose(
+    panels: list[tuple[str, RgbImage]], title: str, legend: list[tuple[tuple, str]]
+) -> RgbImage:
+    """Panels side by side under their captions, the title above, the legend below."""
+    font = ImageFont.load_default(_FONT_SIZE)
+    swatch = _FONT_SIZE
+    legend_width = sum(swatch + 3 * _MARGIN + int(font.getlength(text)) for _, text in legend)
+    panel_width = max(
+        *(panel.shape[1] for _, panel in panels),
+        *(int(font.getlength(caption)) + 1 for caption, _ in panels),
+    )
+    panels_width = len(panels) * (panel_width + _MARGIN) - _MARGIN
+    width = max(panels_width, legend_width, int(font.getlength(title)) + 1) + 2 * _MARGIN
+    top = _MARGIN + _LINE_HEIGHT * (1 + bool(title))
+    panel_height = panels[0][1].shape[0]
+    height = top + panel_height + _MARGIN + (_LINE_HEIGHT if legend else 0)
+
+    canvas = Image.new('RGB', (width, height), _BACKGROUND)
+    draw = ImageDraw.Draw(canvas)
+    if title:
+        draw.text((_MARGIN, _MARGIN), title, _INK, font)
+    for k, (caption, panel) in enumerate(panels):
+        left = _MARGIN + k * (panel_width + _MARGIN)
+        draw.text((left, top - _LINE_HEIGHT), caption, _INK, font)
+        canvas.paste(Image.fromarray(panel), (left, top))
+    left, y = _MARGIN, height - _LINE_HEIGHT
+    for color, text in legend:
+        draw.rectangle((left, y, left + swatch, y + swatch), fill=tuple(color))
+        draw.text((left + swatch + _MARGIN, y - 2), text, _INK, font)
+        left += swatch + 3 * _MARGIN + int(font.getlength(text))
+    return np.asarray(canvas)
