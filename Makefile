@@ -1,0 +1,23 @@
+# make setup | demo | test | lint | clean
+PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.10 python3,$(shell command -v $(name))))
+VENV_PYTHON := .venv/bin/python
+
+.PHONY: setup demo test lint clean
+
+setup:  ## make .venv with the tested stack; a second call takes a moment
+	@$(PYTHON) scripts/setup.py
+
+demo: setup  ## train, test and predict on generated cells
+	$(VENV_PYTHON) tools/demo.py
+
+test: setup  ## e.g. make test PYTEST_ARGS='-k fusion'
+	$(VENV_PYTHON) -m pytest $(PYTEST_ARGS)
+
+lint: setup
+	$(VENV_PYTHON) -m ruff check .
+	$(VENV_PYTHON) -m ruff format --check .
+	$(VENV_PYTHON) -m mypy
+
+clean:  ## everything generated but .venv, .setup, data and work_dirs
+	rm -rf build dist demo_out mmcell.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find mmcell tests tools configs -name __pycache__ -prune -exec rm -rf {} +

@@ -1,0 +1,92 @@
+"""What can be wrong with a machine that mmcell is set up on: one sentence each, with the remedy."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import sysconfig
+from pathlib import Path
+
+OLDEST, NEWEST = (3, 10), (3, 12)
+
+AGAIN = 'then run `make setup` again.'
+NO_HEADERS = (
+    "Python's headers are missing: install them (Debian, Ubuntu: `sudo apt install python3-dev`), "
+    + AGAIN
+)
+NO_NVCC = (
+    "NVIDIA's compiler nvcc is missing: install the CUDA toolkit and set CUDA_HOME, or build for "
+    'the CPU alone with `CUDA_VISIBLE_DEVICES= make setup`.'
+)
+NO_VENV = (
+    'Python cannot make virtual environments: install the missing part (Debian, Ubuntu: `sudo apt '
+    'install python3-venv`), ' + AGAIN
+)
+
+# What pip or the compiler writes -> what the user can do. The first match counts: an index that
+# cannot be reached also ends in 'No matching distribution'.
+REMEDIES = {
+    r'No space left on device': 'The disk is full: free some space, ' + AGAIN,
+    r'Failed to establish a new connection|name resolution|timed out|Network is unreachable|'
+    r'ProxyError|Connection refused|SSLError': (
+        'The package index cannot be reached: check the network, the proxy (HTTPS_PROXY) or the '
+        'mirror (PIP_INDEX_URL), ' + AGAIN
+    ),
+    r'Killed signal|signal 9|out of memory|Cannot allocate memory|MemoryError': (
+        'Memory ran out: run `MAX_JOBS=1 make setup`, which compiles one file at a time.'
+    ),
+    r'Python\.h: No such file': NO_HEADERS,
+    r'CUDA_HOME environment variable is not set': NO_NVCC,
+    r'No matching distribution found for (\S+)': (
+        'The package index has no {0} for this Python: `rm -rf .venv`, then '
+        '`PYTHON=python3.11 make setup`, or choose another index with PIP_INDEX_URL.'
+    ),
+}
+
+
+class SetupError(Exception):
+    """One sentence: what is wrong, and what to type."""
+
+
+def explain(output: str, command: str) -> str:
+    """Turn the end of a failed command's output into one sentence with a remedy."""
+    for pattern, remedy in REMEDIES.items():
+        match = re.search(pattern, output)
+        if match:
+            return remedy.format(*match.groups())
+    return f'`{command}` failed; its last lines are above, all of them in .setup/setup.log.'
+
+
+def check_python(version: tuple[int, int]) -> None:
+    """Refuse a Python that the stack does not support."""
+    if not OLDEST <= version <= NEWEST:
+        raise SetupError(
+            f'Python {version[0]}.{version[1]} cannot run mmcell, which needs 3.10 to 3.12 (tested '
+            'with 3.11): run `PYTHON=python3.11 make setup`, after `rm -rf .venv` if that exists.'
+        )
+
+
+def check_compiler(cuda: bool) -> None:
+    """Refuse to start compiling mmcv's operators without compilers and Python's headers."""
+    compiler = os.environ.get('CXX', 'c++').split()[0]
+    if not shutil.which(compiler):
+        raise SetupError(
+            f"The C++ compiler `{compiler}`, which builds mmcv's operators, is missing: install it "
+            '(Debian, Ubuntu: `sudo apt install g++`), ' + AGAIN
+        )
+    if not Path(sysconfig.get_paths()['include'], 'Python.h').exists():
+        raise SetupError(NO_HEADERS)
+    nvcc = Path(os.environ.get('CUDA_HOME', '/usr/local/cuda'), 'bin', 'nvcc')
+    if cuda and not (nvcc.exists() or shutil.which('nvcc')):
+        raise SetupError(NO_NVCC)
+
+
+def check_disk(folder: Path, part: str, needed_gib: float) -> None:
+    """Refuse to start a stage that the disk cannot hold."""
+    free_gib = shutil.disk_usage(folder).free / 2**30
+    if free_gib < needed_gib:
+        raise SetupError(
+            f'{part} needs {needed_gib:g} GiB of disk and {folder} has {free_gib:.1f} GiB free: '
+            'free some space, ' + AGAIN
+        )
