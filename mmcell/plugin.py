@@ -6,6 +6,7 @@ Configs switch it on with ``custom_imports = dict(imports=['mmcell.plugin'])``.
 import mmcell.datasets.cell_dataset
 import mmcell.datasets.loading
 import mmcell.datasets.transforms
+import mmcell.engine.config_scope
 import mmcell.evaluation.cell_metric
 import mmcell.evaluation.coco_metric
 import mmcell.models.detectors.panoptic_cell_rcnn
@@ -15,4 +16,6 @@ import mmcell.models.roi_heads.mask_quality_head
 import mmcell.models.roi_heads.panoptic_roi_head
 import mmcell.models.roi_heads.roi_masks_roi_head
 import mmcell.models.semantic_heads.gcn_semantic_head
-import mmcell.models.semantic_heads.raff  # noqa: F401
+import mmcell.models.semantic_heads.raff
+import mmcell.visualization.cell_visualizer
+import mmcell.visualization.visualization_hook  # noqa: F401

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from os import PathLike
+from pathlib import Path
+
 import cv2
 import numpy as np
 import numpy.typing as npt
@@ -21,19 +24,23 @@ RgbImage = npt.NDArray[np.uint8]
 LabelMap = npt.NDArray[np.integer]
 
 
-def overlay_prediction(image_rgb: RgbImage, pred: LabelMap, title: str = '') -> RgbImage:
-    """Contours of the predicted objects, neighbours in different colours, and their number.
+def overlay_objects(
+    image_rgb: RgbImage, label_map: LabelMap, title: str = '', caption: str = 'Prediction'
+) -> RgbImage:
+    """Contours of the objects, neighbours in different colours, and their number.
 
     Args:
         image_rgb: (H, W, 3).
-        pred: (H, W), 0 is background.
+        label_map: (H, W), 0 is background.
         title: put above the picture.
+        caption: what the objects are; their number is added.
 
     Returns:
         RGB picture; images below 512 pixels are enlarged by a whole factor.
     """
-    panel = _draw_enlarged(image_rgb, pred, None)
-    return _compose([(f'Prediction: {_count(pred)} objects', panel)], title, legend=[])
+    count = np.count_nonzero(np.unique(label_map))
+    panel = _draw_enlarged(image_rgb, label_map, None)
+    return _compose([(f'{caption}: {count} objects', panel)], title, legend=[])
 
 
 def overlay_pair(image_rgb: RgbImage, gt: LabelMap, pred: LabelMap, title: str = '') -> RgbImage:
@@ -70,10 +77,6 @@ def overlay_pair(image_rgb: RgbImage, gt: LabelMap, pred: LabelMap, title: str =
             (FALSE, f'{table.n_pred - num_matched} false'),
         ],
     )
-
-
-def _count(label_map: LabelMap) -> int:
-    return int(np.count_nonzero(np.unique(label_map)))
 
 
 def _draw_enlarged(image_rgb: RgbImage, label_map: LabelMap, colors: np.ndarray | None) -> RgbImage:
@@ -117,3 +120,15 @@ def _compose(
         draw.text((left + swatch + _MARGIN, y - 2), text, _INK, font)
         left += swatch + 3 * _MARGIN + int(font.getlength(text))
     return np.asarray(canvas)
+
+
+def write_png(path: str | PathLike[str], image_rgb: RgbImage) -> None:
+    """Write a picture; missing folders are made, names may hold any character.
+
+    Raises:
+        OSError: If the file cannot be written.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Not cv2.imwrite: it returns False where it should raise.
+    path.write_bytes(cv2.imencode('.png', cv2.cvtColor(image_rgb, cv2.COLOR_RGB2BGR))[1].tobytes())

@@ -5,8 +5,8 @@ from mmcell.visualization.overlay import (
     FALSE,
     MATCHED,
     MISSED,
+    overlay_objects,
     overlay_pair,
-    overlay_prediction,
 )
 
 GRAY = np.full((600, 520, 3), 100, dtype=np.uint8)  # large enough not to be enlarged
@@ -47,7 +47,7 @@ def test_small_images_are_enlarged_and_their_lines_stay_thin():
     image = np.zeros((64, 128, 3), dtype=np.uint8)
     label_map = np.zeros((64, 128), dtype=np.int32)
     label_map[20:40, 30:60] = 1
-    picture = overlay_prediction(image, label_map)
+    picture = overlay_objects(image, label_map)
     panel = picture[8 + 24 : 8 + 24 + 256, 8 : 8 + 512]  # 4 times
     assert panel[80, 120].any() and not panel[81, 121].any() and panel[159, 239].any()
 
@@ -55,6 +55,6 @@ def test_small_images_are_enlarged_and_their_lines_stay_thin():
 @pytest.mark.parametrize('shape', [(1, 1), (30, 700), (700, 30)])
 def test_odd_shapes_and_empty_maps(shape):
     image, empty = np.zeros((*shape, 3), dtype=np.uint8), np.zeros(shape, dtype=np.int32)
-    for picture in (overlay_pair(image, empty, empty), overlay_prediction(image, empty, 'a title')):
+    for picture in (overlay_pair(image, empty, empty), overlay_objects(image, empty, 'a title')):
         assert picture.dtype == np.uint8 and picture.shape[2] == 3
         assert picture.shape[0] > shape[0] and picture.shape[1] > shape[1]

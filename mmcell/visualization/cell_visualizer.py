@@ -1,0 +1,101 @@
+"""Overlay pictures as MMEngine's visualizer makes them: during training, and for ``--show-dir``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from mmdet.registry import VISUALIZERS
+from mmdet.structures import DetDataSample
+from mmengine.dist import master_only
+from mmengine.visualization import Visualizer
+
+from mmcell.structures.flattening import flatten_predictions
+from mmcell.visualization.overlay import overlay_objects, overlay_pair, write_png
+
+
+@VISUALIZERS.register_module()
+class CellVisualizer(Visualizer):
+    """Draws ground truth beside prediction, from label maps: nothing is N x H x W.
+
+    Args:
+        name: under which MMEngine finds this visualizer again.
+        mask_threshold: a pixel belongs to a predicted mask if its probability is >= this.
+        min_visible: predictions that keep less than this fraction of their pixels are not drawn;
+            should be what :class:`~mmcell.evaluation.cell_metric.CellMetric` uses.
+        **kwargs: other arguments of :class:`mmengine.visualization.Visualizer`.
+    """
+
+    def __init__(
+        self,
+        name: str = 'visualizer',
+        mask_threshold: float = 0.5,
+        min_visible: float = 0.0,
+        **kwargs,
+    ):
+        super().__init__(name, **kwargs)
+        self.mask_threshold = mask_threshold
+        self.min_visible = min_visible
+
+    @master_only
+    def add_datasample(
+        self,
+        name: str,
+        image: np.ndarray,
+        data_sample: DetDataSample | None = None,
+        draw_gt: bool = True,
+        draw_pred: bool = True,
+        show: bool = False,
+        wait_time: float = 0,
+        out_file: str | None = None,
+        pred_score_thr: float = 0.5,
+        step: int = 0,
+    ) -> None:
+        """Draw an image with its annotations and predictions, as far as ``data_sample`` has them.
+
+        Args:
+            name: name under which the visualization backends store the picture.
+            image: (H, W, 3) uint8, RGB, at the size of the data sample's masks.
+            data_sample: ``gt_instances.masks`` as LabelMapMasks, ``pred_instances`` with
+                ``scores`` and RoiMasks in ``masks``.
+            draw_gt: whether to draw the annotations.
+            draw_pred: whether to draw the predictions.
+            show: open a window instead of storing.
+            wait_time: seconds that the window stays; 0 waits for a key.
+            out_file: write the picture here instead of to the backends.
+            pred_score_thr: predictions with ``scores`` below it are not drawn.
+            step: step under which the backends store the picture.
+        """
+        gt = pred = None
+        title = ''
+        if data_sample is not None:
+            title = Path(data_sample.metainfo.get('img_path') or '').name
+            if draw_gt and 'masks' in data_sample.get('gt_instances', {}):
+                gt = data_sample.gt_instances.masks.to_label_map()
+            if draw_pred and 'masks' in data_sample.get('pred_instances', {}):
+                pred = flatten_predictions(
+                    data_sample.pred_instances,
+                    pred_score_thr,
+                    self.mask_threshold,
+                    self.min_visible,
+                )
+        picture = _draw(image, gt, pred, title)
+        self.set_image(picture)
+        if show:
+            self.show(picture, win_name=name, wait_time=wait_time)
+        elif out_file is not None:
+            write_png(out_file, picture)
+        else:
+            self.add_image(name, picture, step)
+
+
+def _draw(
+    image: np.ndarray, gt: np.ndarray | None, pred: np.ndarray | None, title: str
+) -> np.ndarray:
+    if pred is not None and gt is not None:
+        return overlay_pair(image, gt, pred, title)
+    if pred is not None:
+        return overlay_objects(image, pred, title)
+    if gt is not None:
+        return overlay_objects(image, gt, title, caption='Ground truth')
+    return image

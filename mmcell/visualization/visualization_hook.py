@@ -1,0 +1,76 @@
+"""Pictures of predictions during validation and testing, of microscope images too."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from mmdet.engine.hooks import DetVisualizationHook
+from mmdet.registry import HOOKS
+from mmdet.structures import DetDataSample
+from mmengine.runner import Runner
+
+from mmcell.datasets.image_io import read_image
+
+
+@HOOKS.register_module()
+class CellVisualizationHook(DetVisualizationHook):
+    """DetVisualizationHook for 8 and 16-bit TIFF, gray and colour; writes PNG whatever it reads.
+
+    The base class decodes with OpenCV as 8-bit colour: 12-bit data come out black, and a picture
+    named ``x.tif`` would be written as TIFF.
+
+    Args:
+        score_thr: predictions with ``scores`` below it are not drawn.
+        **kwargs: as for :class:`mmdet.engine.hooks.DetVisualizationHook`.
+    """
+
+    def __init__(self, score_thr: float = 0.5, **kwargs):
+        super().__init__(score_thr=score_thr, **kwargs)
+
+    def after_val_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: dict,
+        outputs: Sequence[DetDataSample],
+    ) -> None:
+        """Hand the first image of every ``interval``-th batch to the visualization backends."""
+        step = runner.iter + batch_idx
+        if self.draw and step % self.interval == 0:
+            self._add('val_img', outputs[0], step)
+
+    def after_test_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: dict,
+        outputs: Sequence[DetDataSample],
+    ) -> None:
+        """Draw every image, to ``test_out_dir`` where it is set.
+
+        A relative ``test_out_dir`` lies below ``work_dir/<start time>``, as in MMDetection.
+        """
+        if not self.draw:
+            return
+        for data_sample in outputs:
+            self._test_index += 1
+            out_file = None
+            if self.test_out_dir is not None:
+                folder = Path(runner.work_dir, runner.timestamp, self.test_out_dir)
+                out_file = str(folder / f'{Path(data_sample.img_path).stem}.png')
+            self._add('test_img', data_sample, self._test_index, out_file)
+
+    def _add(
+        self, name: str, data_sample: DetDataSample, step: int, out_file: str | None = None
+    ) -> None:
+        self._visualizer.add_datasample(
+            Path(data_sample.img_path).name if self.show else name,
+            read_image(data_sample.img_path),
+            data_sample=data_sample,
+            show=self.show,
+            wait_time=self.wait_time,
+            pred_score_thr=self.score_thr,
+            out_file=out_file,
+            step=step,
+        )

@@ -1,0 +1,49 @@
+import numpy as np
+import pytest
+import torch
+from mmengine.structures import InstanceData
+
+from mmcell.structures import RoiMasks
+from mmcell.structures.flattening import flatten_predictions
+
+
+def squares(boxes, scores, **fields):
+    boxes = torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4)
+    masks = RoiMasks(boxes, torch.ones(len(boxes), 2, 2), image_size=(6, 8))
+    return InstanceData(
+        bboxes=boxes, scores=torch.tensor(scores, dtype=torch.float32), masks=masks, **fields
+    )
+
+
+def test_ids_are_positions_among_all_predictions():
+    instances = squares([(0, 0, 2, 2), (3, 0, 5, 2), (6, 4, 8, 6)], [0.4, 0.5, 0.9])
+    expected = np.zeros((6, 8), dtype=np.int32)
+    expected[0:2, 3:5], expected[4:6, 6:8] = 2, 3  # a score at the threshold stays
+    label_map = flatten_predictions(instances, score_threshold=0.5)
+    assert label_map.dtype == np.int32
+    np.testing.assert_array_equal(label_map, expected)
+
+
+def test_mask_scores_order_and_class_scores_select():
+    boxes, scores = [(0, 0, 4, 4), (2, 2, 6, 6)], [0.9, 0.6]
+    assert flatten_predictions(squares(boxes, scores))[3, 3] == 1
+    by_quality = squares(boxes, scores, mask_scores=torch.tensor([0.2, 0.5]))
+    assert flatten_predictions(by_quality)[3, 3] == 2
+    assert flatten_predictions(by_quality, score_threshold=0.7).max() == 1
+
+
+def test_mostly_hidden_predictions_are_dropped():
+    instances = squares([(0, 0, 4, 4), (0, 0, 4, 5)], [0.9, 0.8])  # 4 of 20 pixels stay visible
+    assert set(np.unique(flatten_predictions(instances))) == {0, 1, 2}
+    assert set(np.unique(flatten_predictions(instances, min_visible=0.3))) == {0, 1}
+
+
+def test_nothing_predicted_is_an_empty_map():
+    label_map = flatten_predictions(squares([], []))
+    assert label_map.shape == (6, 8) and not label_map.any()
+
+
+def test_full_size_bitmaps_are_refused_with_the_remedy():
+    instances = InstanceData(scores=torch.ones(1), masks=torch.ones(1, 6, 8, dtype=torch.bool))
+    with pytest.raises(TypeError, match="type='RoiMasksRoIHead'"):
+        flatten_predictions(instances)

@@ -1,0 +1,144 @@
+import tracemalloc
+
+import cv2
+import numpy as np
+import pytest
+import tifffile
+import torch
+from mmdet.registry import HOOKS, VISUALIZERS
+from mmdet.structures import DetDataSample
+from mmengine.structures import InstanceData
+
+from mmcell.structures import LabelMapMasks, RoiMasks
+from mmcell.visualization.cell_visualizer import CellVisualizer
+from mmcell.visualization.overlay import FALSE, MATCHED, MISSED, overlay_objects, overlay_pair
+from mmcell.visualization.visualization_hook import CellVisualizationHook
+
+
+def data_sample(size, gt_map, boxes, scores, img_path=''):
+    boxes = torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4)
+    sample = DetDataSample(metainfo=dict(img_path=str(img_path), ori_shape=size))
+    sample.gt_instances = InstanceData(masks=LabelMapMasks.from_label_map(gt_map))
+    sample.pred_instances = InstanceData(
+        bboxes=boxes,
+        scores=torch.tensor(scores, dtype=torch.float32),
+        labels=torch.zeros(len(boxes), dtype=torch.long),
+        masks=RoiMasks(boxes, torch.ones(len(boxes), 32, 32), size),
+    )
+    return sample
+
+
+@pytest.fixture
+def one_square():
+    gt_map = np.zeros((60, 80), dtype=np.int32)
+    gt_map[10:30, 20:40] = 5
+    return gt_map, data_sample((60, 80), gt_map, [(20, 10, 40, 30), (50, 40, 60, 50)], [0.9, 0.4])
+
+
+@pytest.fixture
+def image():
+    return np.random.default_rng(0).integers(0, 200, (60, 80, 3), dtype=np.uint8)
+
+
+def has_color(picture, color):
+    return (picture == color).all(axis=2).sum() > 17 * 17  # more than the legend
+
+
+def test_both_are_registered_in_mmdet(tmp_path):
+    visualizer = VISUALIZERS.build(dict(type='CellVisualizer', name='registered'))
+    assert isinstance(visualizer, CellVisualizer)
+    assert HOOKS.get('CellVisualizationHook') is CellVisualizationHook
+
+
+def test_ground_truth_beside_prediction(one_square, image):
+    gt_map, sample = one_square
+    visualizer = CellVisualizer(name='pair')
+    visualizer.add_datasample('x', image, sample)
+    pred_map = (gt_map > 0).astype(np.int32)  # the second prediction is below the threshold
+    np.testing.assert_array_equal(visualizer.get_image(), overlay_pair(image, gt_map, pred_map))
+
+
+def test_threshold_lets_the_unsure_prediction_in(one_square, image, tmp_path):
+    _, sample = one_square
+    visualizer = CellVisualizer(name='unsure')
+    visualizer.add_datasample('x', image, sample, pred_score_thr=0.3)
+    pred_map = np.zeros((60, 80), dtype=np.int32)
+    pred_map[10:30, 20:40], pred_map[40:50, 50:60] = 1, 2
+    expected = overlay_pair(image, one_square[0], pred_map)
+    np.testing.assert_array_equal(visualizer.get_image(), expected)
+
+
+@pytest.mark.parametrize(
+    ('options', 'caption'),
+    [(dict(draw_pred=False), 'Ground truth'), (dict(draw_gt=False), 'Prediction')],
+)
+def test_one_side_alone(one_square, image, options, caption):
+    gt_map, sample = one_square
+    visualizer = CellVisualizer(name=caption)
+    visualizer.add_datasample('x', image, sample, **options)
+    expected = overlay_objects(image, (gt_map > 0).astype(np.int32), caption=caption)
+    np.testing.assert_array_equal(visualizer.get_image(), expected)
+
+
+def test_without_data_sample_the_image_stays(image):
+    visualizer = CellVisualizer(name='plain')
+    visualizer.add_datasample('x', image)
+    np.testing.assert_array_equal(visualizer.get_image(), image)
+
+
+def test_dense_image_is_drawn_without_one_bitmap_per_object(monkeypatch):
+    size, count = (1000, 1000), 2000  # 2 GB as bitmaps
+
+    def refuse(*args):
+        raise AssertionError('full-size masks were made')
+
+    for masks in (RoiMasks, LabelMapMasks):
+        for name in ('to_bitmaps', 'to_bitmap', 'to_ndarray', 'to_tensor'):
+            if hasattr(masks, name):
+                monkeypatch.setattr(masks, name, refuse)
+    corners = np.stack(np.divmod(np.arange(count) * 20, 1000), 1)[:, ::-1] * (1, 20)
+    boxes = np.concatenate([corners, corners + 15], axis=1)
+    gt_map = np.zeros(size, dtype=np.int32)
+    sample = data_sample(size, gt_map, boxes.tolist(), np.full(count, 0.9).tolist())
+    visualizer = CellVisualizer(name='dense')
+    tracemalloc.start()
+    visualizer.add_datasample('x', np.zeros((*size, 3), dtype=np.uint8), sample)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert has_color(visualizer.get_image(), FALSE)
+    assert peak < 200e6
+
+
+class FakeRunner:
+    iter = 0
+    timestamp = 'start'
+
+    def __init__(self, work_dir):
+        self.work_dir = str(work_dir)
+
+
+def test_hook_writes_a_png_for_every_test_image_16_bit_tiff_included(tmp_path, one_square):
+    gt_map, _ = one_square
+    samples = []
+    for name in ('ü 1.tif', 'b.tif'):
+        intensities = (gt_map > 0).astype(np.uint16) * 3000 + 50  # 12 bits in use
+        tifffile.imwrite(tmp_path / name, intensities)
+        samples.append(data_sample((60, 80), gt_map, [(50, 40, 60, 50)], [0.9], tmp_path / name))
+    CellVisualizer.get_instance('hook')
+    hook = CellVisualizationHook(draw=True, test_out_dir='pictures')
+    hook.after_test_iter(FakeRunner(tmp_path), 0, {}, samples[:1])
+    hook.after_test_iter(FakeRunner(tmp_path), 1, {}, samples[1:])
+    folder = tmp_path / 'start' / 'pictures'
+    assert sorted(p.name for p in folder.iterdir()) == ['b.png', 'ü 1.png']
+    picture = cv2.imread(str(folder / 'b.png'))[..., ::-1]
+    assert has_color(picture, MISSED) and has_color(picture, FALSE)
+    assert not has_color(picture, MATCHED)
+    assert (picture == 255).all(axis=2).sum() > 20 * 20 * 36  # the object is bright, not black
+
+
+def test_hook_draws_nothing_unless_asked(tmp_path, one_square):
+    CellVisualizer.get_instance('quiet')
+    hook = CellVisualizationHook(test_out_dir=str(tmp_path / 'pictures'))
+    hook.after_test_iter(FakeRunner(tmp_path), 0, {}, [one_square[1]])
+    hook.after_val_iter(FakeRunner(tmp_path), 0, {}, [one_square[1]])
+    assert not (tmp_path / 'pictures').exists()
