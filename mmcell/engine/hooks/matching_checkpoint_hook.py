@@ -1,0 +1,40 @@
+"""Weights of another architecture are refused instead of being loaded in part."""
+
+from __future__ import annotations
+
+from mmdet.registry import HOOKS
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+
+from ..checkpoints import describe_mismatch
+from ..errors import CheckpointError
+
+
+@HOOKS.register_module()
+class MatchingCheckpointHook(Hook):
+    """Refuse a checkpoint that does not hold exactly the parameters of the model.
+
+    MMEngine loads what fits, warns, and leaves the rest random. That is right for fine-tuning and
+    wrong for testing and resuming, where the tools add this hook.
+    """
+
+    # EMAHook exchanges the weights of a checkpoint; this looks at what the file holds.
+    priority = 'VERY_HIGH'
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Compare the file with the model.
+
+        Raises:
+            CheckpointError: Listing what is missing, unexpected or of another shape.
+        """
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        mismatch = describe_mismatch(model, checkpoint)
+        if not mismatch:
+            return
+        origin = checkpoint.get('meta', {}).get('experiment_name')
+        raise CheckpointError(
+            f'the checkpoint{f" (of the run {origin})" if origin else ""} does not fit '
+            f'{type(model).__name__} of this config: {mismatch}. Use the config it was trained '
+            'with; to start a new training from it, use --cfg-options load_from=CHECKPOINT.'
+        )
