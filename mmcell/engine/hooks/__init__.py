@@ -1,0 +1,8 @@
+"""Importing this package registers the hooks."""
+
+from .curves_hook import CurvesHook
+from .finite_loss_hook import FiniteLossHook
+from .matching_checkpoint_hook import MatchingCheckpointHook
+from .progress_bar_hook import ProgressBarHook
+
+__all__ = ['CurvesHook', 'FiniteLossHook', 'MatchingCheckpointHook', 'ProgressBarHook']
