@@ -6,9 +6,12 @@ Configs switch it on with ``custom_imports = dict(imports=['mmcell.plugin'])``.
 import mmcell.datasets.cell_dataset
 import mmcell.datasets.loading
 import mmcell.datasets.transforms
+import mmcell.engine.checkpoints
 import mmcell.engine.config_scope
+import mmcell.engine.hooks
 import mmcell.evaluation.cell_metric
 import mmcell.evaluation.coco_metric
+import mmcell.evaluation.dump_predictions
 import mmcell.models.detectors.panoptic_cell_rcnn
 import mmcell.models.losses.semantic_consistency
 import mmcell.models.roi_heads.dual_modal_mask_head

@@ -1,0 +1,62 @@
+"""Several processes on machines without CUDA."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+from mmengine.config import Config
+from torch import distributed
+
+from .errors import ConfigError
+
+# launcher -> environment variables holding (rank, number of processes)
+_RANK_VARIABLES = {
+    'pytorch': ('RANK', 'WORLD_SIZE'),
+    'slurm': ('SLURM_PROCID', 'SLURM_NTASKS'),
+    'mpi': ('OMPI_COMM_WORLD_RANK', 'OMPI_COMM_WORLD_SIZE'),
+}
+
+
+def prepare_processes(cfg: Config, launcher: str) -> None:
+    """Let ``cfg`` start with ``launcher``, on CPU through gloo.
+
+    With CUDA everything is left to MMEngine. Without it MMEngine would select a CUDA device before
+    it joins the process group and hand that device to DistributedDataParallel, so both are done
+    here: the group is joined (Runner keeps one that exists) and the model wrapper is told that
+    there are no device ids.
+
+    Args:
+        cfg: Changed in place: ``launcher``, and on CPU the backend and ``model_wrapper_cfg``.
+        launcher: 'none', 'pytorch', 'slurm' or 'mpi'.
+
+    Raises:
+        ConfigError: The launcher's environment variables are missing.
+    """
+    cfg.launcher = launcher
+    if launcher == 'none' or torch.cuda.is_available():
+        return
+    cfg.merge_from_dict({'env_cfg.dist_cfg.backend': 'gloo'})
+    if cfg.get('model_wrapper_cfg') is None:
+        cfg.model_wrapper_cfg = dict(
+            type='MMDistributedDataParallel',
+            broadcast_buffers=False,
+            find_unused_parameters=cfg.get('find_unused_parameters', False),
+        )
+    cfg.model_wrapper_cfg.device_ids = None
+    if not distributed.is_initialized():
+        _join_gloo_group(launcher)
+
+
+def _join_gloo_group(launcher: str) -> None:
+    rank, world_size = _RANK_VARIABLES[launcher]
+    needed = {'MASTER_ADDR', 'MASTER_PORT', rank, world_size}
+    missing = sorted(needed - set(os.environ))
+    if missing:
+        raise ConfigError(
+            f'--launcher {launcher} needs {", ".join(missing)} in the environment: start through '
+            'tools/dist_train.sh, tools/slurm_train.sh or your own mpirun.'
+        )
+    distributed.init_process_group(
+        'gloo', rank=int(os.environ[rank]), world_size=int(os.environ[world_size])
+    )

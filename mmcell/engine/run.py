@@ -1,0 +1,162 @@
+"""What ``tools/train.py`` and ``tools/test.py`` do once their arguments are parsed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmdet.utils import setup_cache_size_limit_of_dynamo
+from mmengine.config import Config
+from mmengine.registry import RUNNERS
+from mmengine.runner import Runner
+
+from mmcell.evaluation.dump_predictions import DumpPredictions
+
+from .checkpoints import find_resumable, require_checkpoint
+from .config import load_config, plain_build_errors
+from .data_checks import require_annotations, require_images
+from .errors import ConfigError
+from .hooks import MatchingCheckpointHook
+from .launch import prepare_processes
+
+
+def train(
+    config: str | Path,
+    *,
+    work_dir: str | None = None,
+    overrides: dict[str, Any] | None = None,
+    amp: bool = False,
+    auto_scale_lr: bool = False,
+    resume: str | None = None,
+    launcher: str = 'none',
+) -> Runner:
+    """Train a model.
+
+    Args:
+        config: A config file.
+        work_dir: Where checkpoints and logs go. Default: the config's, or ``work_dirs/<name>``.
+        overrides: Dotted key -> value, on top of the config.
+        amp: Train with automatic mixed precision (CUDA only).
+        auto_scale_lr: Scale the learning rate to the total batch size.
+        resume: A checkpoint, or 'auto' for the last one in ``work_dir``; without one there, 'auto'
+            starts from the beginning, so that a job may be submitted again as it is.
+        launcher: 'none', 'pytorch', 'slurm' or 'mpi'.
+
+    Returns:
+        The runner, after training.
+
+    Raises:
+        UserError: Config, data or checkpoint cannot be used, or a loss was not finite.
+    """
+    cfg = _prepare(config, work_dir, overrides)
+    require_annotations(cfg, 'train_dataloader', 'val_dataloader')
+    if amp:
+        _use_mixed_precision(cfg)
+    if auto_scale_lr:
+        _scale_learning_rate(cfg)
+    if resume is not None:
+        _resume(cfg, resume)
+    prepare_processes(cfg, launcher)
+    with plain_build_errors(cfg):
+        runner = _build_runner(cfg)
+        if cfg.get('resume'):
+            runner.register_hook(MatchingCheckpointHook())
+        require_images('train_dataloader', runner.train_dataloader)
+        if runner.val_loop is not None:
+            require_images('val_dataloader', runner.val_dataloader)
+        runner.train()
+    return runner
+
+
+def test(
+    config: str | Path,
+    checkpoint: str | Path,
+    *,
+    work_dir: str | None = None,
+    overrides: dict[str, Any] | None = None,
+    out: str | None = None,
+    show_dir: str | None = None,
+    launcher: str = 'none',
+) -> dict[str, float]:
+    """Score a checkpoint on the test data of a config.
+
+    Args:
+        config: The config that the checkpoint was trained with.
+        checkpoint: Its parameters must be exactly the model's.
+        work_dir: Where the scores go. Default: the config's, or ``work_dirs/<name>``.
+        overrides: Dotted key -> value, on top of the config.
+        out: A ``.pkl`` file for the predictions, masks as RLE.
+        show_dir: A folder, below ``work_dir/<start time>``, for pictures of the predictions.
+        launcher: 'none', 'pytorch', 'slurm' or 'mpi'.
+
+    Returns:
+        Name -> score.
+
+    Raises:
+        UserError: Config, data or checkpoint cannot be used.
+    """
+    if out is not None and not out.endswith(('.pkl', '.pickle')):
+        raise ConfigError(f'--out {out}: predictions are written as .pkl or .pickle.')
+    cfg = _prepare(config, work_dir, overrides)
+    require_annotations(cfg, 'test_dataloader')
+    require_checkpoint(checkpoint)
+    cfg.load_from, cfg.resume = str(checkpoint), False
+    if show_dir is not None:
+        _draw_predictions(cfg, show_dir)
+    prepare_processes(cfg, launcher)
+    with plain_build_errors(cfg):
+        runner = _build_runner(cfg)
+        runner.register_hook(MatchingCheckpointHook())
+        require_images('test_dataloader', runner.test_dataloader)
+        if out is not None:
+            runner.test_evaluator.metrics.append(DumpPredictions(out))
+        return runner.test()
+
+
+def _prepare(config: str | Path, work_dir: str | None, overrides: dict[str, Any] | None) -> Config:
+    setup_cache_size_limit_of_dynamo()
+    with plain_build_errors(Config()):
+        cfg = load_config(config, overrides)
+    if work_dir is not None:
+        cfg.work_dir = work_dir
+    elif cfg.get('work_dir') is None:
+        cfg.work_dir = str(Path('work_dirs') / Path(config).stem)
+    return cfg
+
+
+def _build_runner(cfg: Config) -> Runner:
+    return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+
+
+def _use_mixed_precision(cfg: Config) -> None:
+    if not torch.cuda.is_available():
+        raise ConfigError('--amp needs a CUDA device: leave it out on this machine.')
+    cfg.optim_wrapper.type = 'AmpOptimWrapper'
+    cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+
+
+def _scale_learning_rate(cfg: Config) -> None:
+    if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
+        raise ConfigError(
+            '--auto-scale-lr needs auto_scale_lr = dict(base_batch_size=N) in the config: the '
+            'batch size that its learning rate is meant for.'
+        )
+    cfg.auto_scale_lr.enable = True
+
+
+def _resume(cfg: Config, resume: str) -> None:
+    if resume == 'auto':
+        found = find_resumable(cfg.work_dir)
+        cfg.resume = found is not None
+        cfg.load_from = str(found) if found else cfg.get('load_from')
+    else:
+        require_checkpoint(resume)
+        cfg.resume, cfg.load_from = True, resume
+
+
+def _draw_predictions(cfg: Config, show_dir: str) -> None:
+    hook = cfg.get('default_hooks', {}).get('visualization')
+    if hook is None:
+        raise ConfigError('--show-dir needs a hook default_hooks.visualization in the config.')
+    hook.update(draw=True, test_out_dir=show_dir)
