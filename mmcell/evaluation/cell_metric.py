@@ -1,0 +1,203 @@
+"""Scores of instance segmentation during validation and test."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from mmdet.registry import METRICS
+from mmdet.structures.mask import encode_mask_results
+from mmengine.evaluator import BaseMetric
+from mmengine.logging import MMLogger
+
+from mmcell.evaluation.summary import (
+    Row,
+    as_metrics,
+    render_text,
+    score_image,
+    summarize,
+    write_summary,
+)
+from mmcell.functional.overlap import OverlapTable, overlap_table
+from mmcell.functional.rle import rles_to_label_map
+from mmcell.functional.scores import panoptic_quality
+
+
+@METRICS.register_module()
+class CellMetric(BaseMetric):
+    """AJI, AJI+, Dice, object F1 and panoptic quality of flattened predictions.
+
+    Predictions of class score below ``score_threshold`` are dropped, the others are flattened into
+    one label map (a shared pixel goes to the higher ``mask_scores``, where the model gives them,
+    else ``scores``), and every score is read from its overlap with the ground truth, whatever the
+    classes. With more than one class the mean of the pooled PQ of each is added.
+
+    Needs no annotation file: the ground truth comes with the data samples, so the test pipeline has
+    to load annotations after resizing the image, at its original size.
+
+    Args:
+        score_threshold: predictions with ``scores`` below it are dropped (beta of PFFNet).
+        mask_threshold: a pixel belongs to a mask if its probability is >= this; for masks that
+            come as probabilities (:class:`~mmcell.structures.RoiMasks`).
+        min_visible: predictions that keep less than this fraction of their pixels, in [0, 1], are
+            dropped (the authors' code of PFFNet uses 0.3).
+        max_per_img: the model's limit of detections per image; images that reach it are counted
+            and warned about, since objects may be missing there.
+        out_dir: where to write ``per_image.csv``, ``summary.json`` and ``summary.md``; None writes
+            nothing.
+        collect_device, prefix: as in :class:`mmengine.evaluator.BaseMetric`.
+    """
+
+    default_prefix = 'cell'
+
+    def __init__(
+        self,
+        score_threshold: float = 0.5,
+        mask_threshold: float = 0.5,
+        min_visible: float = 0.0,
+        max_per_img: int | None = None,
+        out_dir: str | None = None,
+        collect_device: str = 'cpu',
+        prefix: str | None = None,
+    ) -> None:
+        super().__init__(collect_device=collect_device, prefix=prefix)
+        self.score_threshold = score_threshold
+        self.mask_threshold = mask_threshold
+        self.min_visible = min_visible
+        self.max_per_img = max_per_img
+        self.out_dir = None if out_dir is None else Path(out_dir)
+
+    def process(self, data_batch: Any, data_samples: Sequence[Mapping[str, Any]]) -> None:
+        """Score each image and keep its numbers.
+
+        Args:
+            data_batch: not used.
+            data_samples: each with ``pred_instances`` (``masks``: RoiMasks, RLEs or (N, H, W) bool
+                tensor; ``scores``, ``labels``, optionally ``mask_scores``), ``gt_instances``
+                (``masks``: LabelMapMasks or BitmapMasks; ``labels``) and ``ori_shape``.
+
+        Raises:
+            ValueError: If masks are missing or not of the image's size; names the image.
+        """
+        for sample in data_samples:
+            image = Path(str(sample.get('img_path') or sample.get('img_id', '')))
+            try:
+                row = self._score(sample)
+            except ValueError as error:
+                raise ValueError(f'{image}: {error}') from error
+            # One row per image, in order: what lets MMEngine cut off the images that a distributed
+            # sampler repeats.
+            self.results.append({'image': image.name, 'img_id': sample.get('img_id'), **row})
+
+    def _score(self, sample: Mapping[str, Any]) -> Row:
+        gt, pred = sample.get('gt_instances', {}), sample.get('pred_instances', {})
+        if 'masks' not in gt:
+            raise ValueError(
+                'no ground-truth masks in the data sample: put LoadCellAnnotations, after Resize, '
+                'into test_pipeline'
+            )
+        if 'masks' not in pred:
+            raise ValueError('no masks in pred_instances: CellMetric scores instance masks')
+        size = tuple(sample['ori_shape'][:2])
+        gt_map = _gt_label_map(gt['masks'])
+        if gt_map.shape != size:
+            raise ValueError(
+                f'ground-truth masks are {gt_map.shape}, the image is {size} (height, width): put '
+                'LoadCellAnnotations after Resize in test_pipeline'
+            )
+        kept = pred['scores'] >= self.score_threshold
+        table = overlap_table(gt_map, self._pred_label_map(pred, kept, size))
+        row = {**score_image(table), 'n_detections': len(pred['scores'])}
+        if len(self._classes) > 1:
+            row['class_sums'] = _class_sums(
+                table,
+                gt['labels'].cpu().numpy(),
+                pred['labels'][kept].cpu().numpy(),
+                len(self._classes),
+            )
+        return row
+
+    def _pred_label_map(
+        self, pred: Mapping[str, Any], kept: torch.Tensor, size: tuple[int, int]
+    ) -> npt.NDArray[np.int32]:
+        """Flatten the predictions that stay; k + 1 is the k-th of them."""
+        masks = pred['masks']
+        order = pred.get('mask_scores', pred['scores'])[kept]
+        if hasattr(masks, 'to_label_map'):
+            label_map = masks[kept].to_label_map(
+                order, threshold=self.mask_threshold, min_visible=self.min_visible
+            )
+            return label_map.cpu().numpy()
+        if isinstance(masks, torch.Tensor):
+            rles = encode_mask_results(masks[kept].cpu().numpy())
+        else:
+            rles = [masks[k] for k in kept.nonzero().flatten().tolist()]
+        return rles_to_label_map(rles, size, order.cpu().numpy(), self.min_visible)
+
+    @property
+    def _classes(self) -> Sequence[str]:
+        return (self.dataset_meta or {}).get('classes', ())
+
+    def compute_metrics(self, results: list[Row]) -> dict[str, float]:
+        """Average over images, log the table, write the files.
+
+        Returns:
+            Per score its mean over images and ``<score>_std``; ``<score>_pooled`` from counts
+            added up over images; ``images_left_out``; ``images_at_limit`` with ``max_per_img``.
+        """
+        logger: MMLogger = MMLogger.get_current_instance()
+        summary = summarize(results, self._classes)
+        metrics = as_metrics(summary)
+        logger.info(f'CellMetric\n{render_text(summary)}')
+        if self.max_per_img is not None:
+            at_limit = sum(row['n_detections'] >= self.max_per_img for row in results)
+            metrics['images_at_limit'] = summary['images_at_limit'] = at_limit
+            if at_limit:
+                logger.warning(
+                    f'{at_limit} of {len(results)} images reached the limit of '
+                    f'{self.max_per_img} detections, so objects may be missing: raise '
+                    'model.test_cfg.rcnn.max_per_img and the limits of the RPN before it.'
+                )
+        if self.out_dir is not None:
+            options = ('score_threshold', 'mask_threshold', 'min_visible', 'max_per_img')
+            summary['options'] = {name: getattr(self, name) for name in options}
+            write_summary(self.out_dir, results, summary)
+            logger.info(f'Scores per image and their summary are in {self.out_dir}')
+        return metrics
+
+
+def _gt_label_map(masks: Any) -> npt.NDArray[np.int32]:
+    """(H, W) int32, k + 1 = object k; where objects overlap the earlier one wins."""
+    if hasattr(masks, 'to_label_map'):
+        return masks.to_label_map()
+    label_map = np.zeros((masks.height, masks.width), dtype=np.int32)
+    for k in reversed(range(len(masks.masks))):
+        label_map[masks.masks[k] > 0] = k + 1
+    return label_map
+
+
+def _class_sums(
+    table: OverlapTable,
+    gt_labels: npt.NDArray[np.int64],
+    pred_labels: npt.NDArray[np.int64],
+    num_classes: int,
+) -> list[tuple[int, int, int, float]]:
+    """(tp, fp, fn, sum of IoU) of each class, as if the other classes were background.
+
+    Args:
+        table: ids k + 1 for ground-truth object and prediction k.
+        gt_labels: class of each ground-truth object.
+        pred_labels: class of each prediction that entered the label map.
+        num_classes: classes of the data set.
+    """
+    gt_class, pred_class = gt_labels[table.gt_ids - 1], pred_labels[table.pred_ids - 1]
+    sums = []
+    for label in range(num_classes):
+        quality = panoptic_quality(table.select(gt_class == label, pred_class == label))
+        sum_iou = quality.sq * quality.tp if quality.tp else 0.0
+        sums.append((quality.tp, quality.fp, quality.fn, sum_iou))
+    return sums
