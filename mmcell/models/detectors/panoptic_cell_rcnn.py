@@ -76,8 +76,7 @@ class PanopticCellRCNN(TwoStageDetector):
             (instance branch) and ``loss_consistency``: the nine terms of eq. 5, as far as their
             heads are configured; beside them the accuracy ``acc`` of the box head.
         """
-        features = self.backbone(batch_inputs)
-        levels = self.neck(features)
+        features, levels = self._extract_levels(batch_inputs)
         losses, proposals = self._rpn_loss_and_proposals(levels, batch_data_samples)
         image_size = tuple(batch_inputs.shape[-2:])
         fused = scores = None
@@ -128,9 +127,9 @@ class PanopticCellRCNN(TwoStageDetector):
         """
         if return_semantic and self.semantic_head is None:
             raise ValueError('return_semantic needs a model with a semantic_head')
-        features = self.backbone(batch_inputs)
-        levels = self.neck(features)
-        proposals = self.rpn_head.predict(levels, batch_data_samples, rescale=False)
+        features, levels = self._extract_levels(batch_inputs)
+        with _no_autocast(batch_inputs):
+            proposals = self.rpn_head.predict(levels, batch_data_samples, rescale=False)
         results = self.roi_head.predict(levels, proposals, batch_data_samples, rescale=rescale)
         batch_data_samples = self.add_pred_to_datasample(batch_data_samples, results)
         if return_semantic:
@@ -138,6 +137,17 @@ class PanopticCellRCNN(TwoStageDetector):
             for sample, logits in zip(batch_data_samples, scores, strict=True):
                 sample.pred_sem_seg = _semantic_prediction(logits, sample, rescale)
         return batch_data_samples
+
+    def _extract_levels(
+        self, batch_inputs: Tensor
+    ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+        """Features of the backbone (C2..C5) and of the neck (P2..P6).
+
+        The neck's are in float32 under autocast, too: mmcv's box operators (NMS, RoIAlign) take
+        nothing else on a CPU.
+        """
+        features = self.backbone(batch_inputs)
+        return features, tuple(level.float() for level in self.neck(features))
 
     def _rpn_loss_and_proposals(
         self, levels: tuple[Tensor, ...], batch_data_samples: list[DetDataSample]
@@ -153,7 +163,14 @@ class PanopticCellRCNN(TwoStageDetector):
                 proposal_sample.ignored_instances = sample.ignored_instances
             class_agnostic.append(proposal_sample)
         proposal_cfg = self.train_cfg.get('rpn_proposal', self.test_cfg.rpn)
-        return self.rpn_head.loss_and_predict(levels, class_agnostic, proposal_cfg=proposal_cfg)
+        with _no_autocast(levels[0]):
+            return self.rpn_head.loss_and_predict(
+                levels, class_agnostic, proposal_cfg=proposal_cfg
+            )
+
+
+def _no_autocast(tensor: Tensor) -> torch.autocast:
+    return torch.autocast(tensor.device.type, enabled=False)
 
 
 def _semantic_target(batch_data_samples: list[DetDataSample]) -> Tensor:

@@ -11,6 +11,8 @@ from mmengine.model import BaseModule
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
+from mmcell.functional.pixel_shuffle import depth_to_space
+
 
 @MODELS.register_module()
 class DualModalMaskHead(BaseModule):
@@ -63,18 +65,14 @@ class DualModalMaskHead(BaseModule):
             nn.Flatten(),
             nn.Linear(width // 2 * roi_feat_size**2, self.mask_size**2),
         )
-        self.upscaled = nn.Sequential(
-            conv(width, width),
-            conv(width, 4 * width),
-            nn.PixelShuffle(2),
-            nn.Conv2d(width, num_classes + 1, 1),
-        )
+        self.upscaled = nn.Sequential(conv(width, width), conv(width, 4 * width))
+        self.upscaled_logits = nn.Conv2d(width, num_classes + 1, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         """(P, in_channels, S, S) RoI features to (P, num_classes + 1, 2 S, 2 S) logits."""
         x = self.shared(x)
         connected = self.connected(x).view(-1, 1, self.mask_size, self.mask_size)
-        return self.upscaled(x) + connected
+        return self.upscaled_logits(depth_to_space(self.upscaled(x))) + connected
 
     def loss_and_target(
         self,

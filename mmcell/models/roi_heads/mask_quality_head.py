@@ -9,6 +9,8 @@ from mmdet.registry import MODELS
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
+from mmcell.functional.pixel_shuffle import space_to_depth
+
 
 @MODELS.register_module()
 class MaskQualityHead(BaseModule):
@@ -62,7 +64,7 @@ class MaskQualityHead(BaseModule):
 
     def forward(self, mask_feats: Tensor, mask_probs: Tensor) -> Tensor:
         """(P, C, S, S) RoI features and (P, 2 S, 2 S) foreground probabilities to (P,) logits."""
-        folded = F.pixel_unshuffle(mask_probs[:, None], 2).to(mask_feats.dtype)
+        folded = space_to_depth(mask_probs[:, None]).to(mask_feats.dtype)
         return self.fcs(self.convs(torch.cat([mask_feats, folded], dim=1))).squeeze(1)
 
     def loss(self, quality_logits: Tensor, quality_targets: Tensor) -> dict[str, Tensor]:
@@ -94,7 +96,7 @@ def mask_quality_targets(
     Source: PFFNet (IEEE TIP 2021), eq. 3.
     """
     predicted = mask_probs >= 0.5
-    cell_area = (boxes[:, 2:] - boxes[:, :2]).prod(1) / mask_probs[0].numel()
+    cell_area = (boxes[:, 2:] - boxes[:, :2]).prod(1) / mask_probs.shape[1:].numel()
     intersection = (predicted & (mask_targets >= 0.5)).sum((1, 2)) * cell_area
     area = predicted.sum((1, 2)) * cell_area
     # The grid rounds: what is inside the box can come out a little larger than the whole.

@@ -120,7 +120,7 @@ class PanopticRoIHead(RoiMasksRoIHead):
             deltas = deltas[: len(result.pos_priors)]
             if not self.bbox_head.reg_class_agnostic:
                 rows = torch.arange(len(deltas), device=deltas.device)
-                deltas = deltas.view(len(deltas), -1, 4)[rows, result.pos_gt_labels]
+                deltas = deltas.view(-1, self.bbox_head.num_classes, 4)[rows, result.pos_gt_labels]
             boxes.append(
                 self.bbox_head.bbox_coder.decode(
                     result.pos_priors, deltas.float(), max_shape=sample.img_shape

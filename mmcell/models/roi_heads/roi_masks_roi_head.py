@@ -23,6 +23,11 @@ class RoiMasksRoIHead(StandardRoIHead):
     'RoiMasksRoIHead')``. Nothing is pasted into full-size images.
     """
 
+    def _bbox_forward(self, x: tuple[Tensor, ...], rois: Tensor) -> dict:
+        """As in the parent, with float32 results under autocast: mmcv's NMS takes nothing else."""
+        results = super()._bbox_forward(x, rois)
+        return {name: values.float() for name, values in results.items()}
+
     def predict_mask(
         self,
         x: tuple[Tensor, ...],
