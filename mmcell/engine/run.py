@@ -19,6 +19,7 @@ from .data_checks import require_annotations, require_images
 from .errors import ConfigError
 from .hooks import MatchingCheckpointHook
 from .launch import prepare_processes
+from .memory import keep_freed_memory
 
 
 def train(
@@ -115,6 +116,7 @@ def test(
 
 
 def _prepare(config: str | Path, work_dir: str | None, overrides: dict[str, Any] | None) -> Config:
+    keep_freed_memory()
     setup_cache_size_limit_of_dynamo()
     with plain_build_errors(Config()):
         cfg = load_config(config, overrides)
