@@ -83,7 +83,7 @@ class Report:
                 str(len(areas)),
                 str(max((len(in_image) for _, _, in_image in images), default=0)),
                 f'{np.median(areas):.0f}' if areas else '-',
-                *(f'{height} x {width}' for height, width in sizes[:1] + sizes[-1:]),
+                *(f'{height}x{width}' for height, width in sizes[:1] + sizes[-1:]),
             )
         console.print(table)
 
