@@ -15,6 +15,7 @@ from mmengine.structures import InstanceData
 from pycocotools import mask as coco_mask
 
 from mmcell.evaluation.cell_metric import CellMetric
+from mmcell.functional.rle import label_map_to_rles
 from mmcell.structures.label_map_masks import LabelMapMasks
 from mmcell.structures.roi_masks import RoiMasks
 
@@ -182,6 +183,29 @@ def test_one_class_has_no_mpq():
     assert 'cell/mpq_pooled' not in evaluate([sample(GT, PRED)])
 
 
+def test_means_over_real_images_are_the_reference_values(test_data):
+    golden = json.loads((test_data / 'golden' / 'metrics_dev.json').read_text())
+    expected = golden['groups']['mean_over_images']
+    metric = CellMetric()
+    with np.load(test_data / 'golden' / 'metrics_dev.npz') as maps:
+        for name in expected['members']:
+            gt = LabelMapMasks.from_label_map(maps[f'{name}__gt'])
+            _, rles = label_map_to_rles(maps[f'{name}__pred'])
+            pred = {'masks': rles, 'scores': torch.linspace(0.5, 1, len(rles))}
+            size = (gt.height, gt.width)
+            metric.process(
+                {}, [{'ori_shape': size, 'gt_instances': {'masks': gt}, 'pred_instances': pred}]
+            )
+    result = metric.evaluate(len(expected['members']))
+    for name, key in (
+        ('aji', 'aji_each_pred_once'),
+        ('pq', 'pq'),
+        ('f1', 'f1_overlap_gt'),
+        ('dice', 'pixel_dice'),
+    ):
+        assert result[f'cell/{name}'] == pytest.approx(expected[key], abs=1e-9)
+
+
 @pytest.fixture
 def logger(monkeypatch):
     """MMEngine's logger replaced by one that pytest can read."""
@@ -318,6 +342,7 @@ metric.collect_dir = folder + '/collect'
 metric.process({}, [images[i] for i in ([0, 2], [1, 0])[rank]])
 result = metric.evaluate(3)
 assert result['cell/aji'] == (1 + 6 / 16 + 0) / 3, result
+dist.barrier()  # neither leaves while the other still reads
 dist.destroy_process_group()
 """
 
