@@ -21,12 +21,12 @@ from mmcell.datasets.synthetic import STYLES, generate_cells, watershed_aji
 @click.option('--baseline', is_flag=True, help="Print the watershed's AJI on the test images.")
 @click.option('--overwrite', is_flag=True, help='Replace the data set in OUT.')
 def main(out, images, size, seed, style, baseline, overwrite):
-    r"""Generate cells: histology-like, fluorescence-like, or both by turns.
+    """Generate cells: histology-like, fluorescence-like, or both by turns.
 
     \b
     Example:
       python tools/dataset_converters/synthetic.py --out data/synthetic --images 200
-    """
+    """  # noqa: D301  (click reads the backspace)
     console = Console()
     entries = {
         f'{style}_{index:04}': partial(generate_cells, seed, index, size, style)
