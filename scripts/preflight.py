@@ -24,8 +24,8 @@ NO_VENV = (
     'install python3-venv`), ' + AGAIN
 )
 
-# What pip or the compiler writes -> what the user can do. The first match counts: an index that
-# cannot be reached also ends in 'No matching distribution'.
+# What pip or the compiler writes -> what the user can do. The first match counts: with an index
+# that cannot be reached, pip also complains of missing versions.
 REMEDIES = {
     r'No space left on device': 'The disk is full: free some space, ' + AGAIN,
     r'Failed to establish a new connection|name resolution|timed out|Network is unreachable|'
@@ -38,8 +38,9 @@ REMEDIES = {
     ),
     r'Python\.h: No such file': NO_HEADERS,
     r'CUDA_HOME environment variable is not set': NO_NVCC,
-    r'No matching distribution found for (\S+)': (
-        'The package index has no {0} for this Python: `rm -rf .venv`, then '
+    # The second form is pip's where the version also stands in its constraints.
+    r'No matching distribution found for \S+|ResolutionImpossible': (
+        'The package index lacks a tested version for this Python: `rm -rf .venv`, then '
         '`PYTHON=python3.11 make setup`, or choose another index with PIP_INDEX_URL.'
     ),
 }
@@ -52,9 +53,8 @@ class SetupError(Exception):
 def explain(output: str, command: str) -> str:
     """Turn the end of a failed command's output into one sentence with a remedy."""
     for pattern, remedy in REMEDIES.items():
-        match = re.search(pattern, output)
-        if match:
-            return remedy.format(*match.groups())
+        if re.search(pattern, output):
+            return remedy
     return f'`{command}` failed; its last lines are above, all of them in .setup/setup.log.'
 
 
