@@ -1,0 +1,93 @@
+# Kumar (TCGA, 40x): 12 / 4 / 14 images of 1000 x 1000. As in the PFFNet paper: 20 patches of each
+# training image make an epoch; flips, quarter turns, blur, median blur and noise; whole test images.
+data_root = 'data/kumar/'
+crop_size = (256, 256)
+
+train_pipeline = [
+    dict(type='LoadCellImage'),
+    dict(type='LoadCellAnnotations'),
+    dict(
+        type='RandomCrop',
+        crop_size=crop_size,
+        allow_negative_crop=True,
+        recompute_bbox=True,
+    ),
+    # A box may reach into the crop without its object.
+    dict(type='FilterAnnotations', by_box=False, by_mask=True, keep_empty=False),
+    dict(type='RandomFlip', prob=0.5, direction='horizontal'),
+    dict(type='RandomFlip', prob=0.5, direction='vertical'),
+    dict(type='RandomRotate90', prob=0.75),
+    # The paper names these three without their strengths.
+    dict(type='RandomGaussianBlur', sigma=(0.1, 2.0), prob=0.3),
+    dict(type='RandomMedianBlur', kernel_sizes=(3, 5), prob=0.3),
+    dict(type='RandomGaussianNoise', std=(2.0, 12.0), prob=0.3),
+    dict(type='SemanticFromInstances'),
+    dict(type='PackDetInputs'),
+]
+test_pipeline = [
+    dict(type='LoadCellImage'),
+    # Sets the scale_factor that predictions are mapped back with; other factors magnify.
+    dict(type='Resize', scale_factor=1.0, keep_ratio=True),
+    # After Resize: the ground truth stays at the size of the image file.
+    dict(type='LoadCellAnnotations'),
+    dict(
+        type='PackDetInputs',
+        meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor'),
+    ),
+]
+
+train_dataloader = dict(
+    batch_size=1,
+    num_workers=2,
+    persistent_workers=True,
+    # Training counts iterations: this one goes on where a resumed run left off.
+    sampler=dict(type='InfiniteSampler', shuffle=True),
+    dataset=dict(
+        type='RepeatDataset',
+        times=20,
+        dataset=dict(
+            type='CellDataset',
+            data_root=data_root,
+            ann_file='annotations/train.json',
+            data_prefix=dict(img='images/'),
+            pipeline=train_pipeline,
+        ),
+    ),
+)
+val_dataloader = dict(
+    batch_size=1,
+    num_workers=2,
+    persistent_workers=True,
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dict(
+        type='CellDataset',
+        data_root=data_root,
+        ann_file='annotations/val.json',
+        data_prefix=dict(img='images/'),
+        test_mode=True,
+        pipeline=test_pipeline,
+    ),
+)
+test_dataloader = dict(
+    batch_size=1,
+    num_workers=2,
+    persistent_workers=True,
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dict(
+        type='CellDataset',
+        data_root=data_root,
+        ann_file='annotations/test.json',
+        data_prefix=dict(img='images/'),
+        test_mode=True,
+        pipeline=test_pipeline,
+    ),
+)
+
+val_evaluator = [
+    dict(type='CellMetric'),
+    dict(type='CellCocoMetric', ann_file=data_root + 'annotations/val.json'),
+]
+test_evaluator = [
+    dict(type='CellMetric'),
+    dict(type='CellCocoMetric', ann_file=data_root + 'annotations/test.json'),
+]

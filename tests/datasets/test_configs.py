@@ -1,0 +1,82 @@
+"""The data set configs run on data of the layout that the converters write."""
+
+from pathlib import Path
+
+import pytest
+from mmdet.registry import METRICS
+from mmengine.config import Config
+from mmengine.registry import DefaultScope
+from mmengine.runner import Runner
+
+import mmcell.plugin  # noqa: F401
+from mmcell.datasets.coco_writer import CellImage, write_dataset
+from mmcell.datasets.synthetic import generate_cells
+
+CONFIGS = Path(__file__).parents[2] / 'configs' / '_base_' / 'datasets'
+
+
+@pytest.fixture(scope='module')
+def root(tmp_path_factory):
+    """Two training images, one smaller than any crop and one without objects."""
+    folder = tmp_path_factory.mktemp('data')
+    small, large = generate_cells(0, 0, 96), generate_cells(0, 1, 300)
+    entries = {
+        'small': lambda: small,
+        'large': lambda: large,
+        'negative': lambda: CellImage(large.pixels, []),
+    }
+    splits = {'train': ['small', 'negative'], 'val': ['large'], 'test': ['large', 'small']}
+    write_dataset(entries, splits, folder, progress=False)
+    return folder
+
+
+def load(name, root):
+    cfg = Config.fromfile(CONFIGS / f'{name}.py')
+    text = cfg.pretty_text.replace(cfg.data_root, f'{root}/')
+    cfg = Config.fromstring(text, '.py')
+    for part in ('train', 'val', 'test'):
+        cfg[f'{part}_dataloader'].update(num_workers=0, persistent_workers=False)
+    return cfg
+
+
+@pytest.fixture(autouse=True)
+def mmdet_scope():
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        yield
+
+
+@pytest.mark.parametrize('name', ['dsb2018', 'kumar', 'synthetic'])
+def test_config_yields_batches_of_every_split(name, root):
+    cfg = load(name, root)
+    batches = iter(Runner.build_dataloader(cfg.train_dataloader, seed=0))
+    seen = set()
+    for _ in range(6):
+        batch = next(batches)
+        assert len(batch['inputs']) == cfg.train_dataloader.batch_size
+        for image, sample in zip(batch['inputs'], batch['data_samples'], strict=True):
+            assert max(image.shape[1:]) <= cfg.crop_size[0]
+            assert sample.gt_sem_seg.sem_seg.shape == (1, *image.shape[1:])
+            assert (sample.gt_instances.masks.areas > 0).all()
+            assert bool(len(sample.gt_instances)) == bool((sample.gt_sem_seg.sem_seg == 1).any())
+            seen.add(Path(sample.img_path).stem)
+    assert seen == {'small', 'negative'}
+    for part in ('val', 'test'):
+        (sample,) = next(iter(Runner.build_dataloader(cfg[f'{part}_dataloader'])))['data_samples']
+        assert sample.scale_factor == (1.0, 1.0)
+        assert sample.gt_instances.masks.to_label_map().shape == sample.ori_shape
+        assert len(sample.gt_instances) > 0
+
+
+@pytest.mark.parametrize('name', ['dsb2018', 'kumar', 'synthetic'])
+def test_evaluators_read_the_annotations_of_their_split(name, root):
+    cfg = load(name, root)
+    for part in ('val', 'test'):
+        for evaluator in cfg[f'{part}_evaluator']:
+            METRICS.build(evaluator)
+        (ann_file,) = [e.ann_file for e in cfg[f'{part}_evaluator'] if 'ann_file' in e]
+        assert ann_file == str(root / cfg[f'{part}_dataloader'].dataset.ann_file)
+
+
+def test_an_epoch_of_kumar_is_twenty_patches_of_every_image(root):
+    cfg = load('kumar', root)
+    assert len(Runner.build_dataloader(cfg.train_dataloader, seed=0).dataset) == 2 * 20
