@@ -8,6 +8,7 @@ on where it stopped, within mmcv's compilation too. Packages that are already th
 from __future__ import annotations
 
 import collections
+import errno
 import fcntl
 import hashlib
 import os
@@ -113,15 +114,9 @@ class Setup:
         words = [str(word) for word in command]
         tail: collections.deque[str] = collections.deque(maxlen=200)
         shown = self.started
-        process = subprocess.Popen(
-            words,
-            env={**os.environ, **environment},
-            cwd=self.root,
-            text=True,
-            errors='replace',
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-        )
+        output = {'stdout': subprocess.PIPE, 'stderr': subprocess.STDOUT, 'errors': 'replace'}
+        environment = {**os.environ, **environment}
+        process = subprocess.Popen(words, cwd=self.root, env=environment, **output)
         with process, (self.work / 'setup.log').open('a') as log:
             for line in process.stdout or ():
                 log.write(line)
@@ -240,6 +235,11 @@ def main() -> int:
             Setup(root).main()
         except SetupError as error:
             print(f'setup: {error}', file=sys.stderr)
+            return 1
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            print(f'setup: {explain(str(error), "setup")}', file=sys.stderr)
             return 1
         except KeyboardInterrupt:
             print('setup: interrupted; `make setup` goes on where it stopped.', file=sys.stderr)
