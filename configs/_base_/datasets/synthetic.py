@@ -36,7 +36,8 @@ train_dataloader = dict(
     batch_size=2,
     num_workers=2,
     persistent_workers=True,
-    sampler=dict(type='DefaultSampler', shuffle=True),
+    # Training counts iterations: this one goes on where a resumed run left off.
+    sampler=dict(type='InfiniteSampler', shuffle=True),
     dataset=dict(
         type='CellDataset',
         data_root=data_root,
