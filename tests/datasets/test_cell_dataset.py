@@ -166,3 +166,21 @@ def test_damage_is_named_with_file_image_and_annotation(build, coco, damage, mes
 def test_missing_annotation_file_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match='nowhere.json: no such annotation file'):
         CellDataset(ann_file=str(tmp_path / 'nowhere.json'))
+
+
+def test_real_patches_load_with_their_own_class_name(test_data):
+    config = {
+        'type': 'CellDataset',
+        'data_root': str(test_data / 'data' / 'kumar_patches'),
+        'ann_file': 'annotations.json',
+        'data_prefix': {'img': 'images/'},
+        'pipeline': [{'type': 'mmdet.LoadCellImage'}, {'type': 'mmdet.LoadCellAnnotations'}],
+    }
+    with pytest.raises(ValueError, match=r"categories \['nuclei'\]"):
+        DATASETS.build(config)
+    dataset = DATASETS.build({**config, 'metainfo': {'classes': ('nuclei',)}})
+    assert len(dataset) == 10
+    for results in dataset:
+        assert results['img'].shape == (256, 256, 3)
+        assert (results['gt_masks'].areas > 0).all()
+        assert len(results['gt_masks']) == len(results['gt_bboxes']) > 20

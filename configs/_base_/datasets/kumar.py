@@ -1,5 +1,5 @@
 # Kumar (TCGA, 40x): 12 / 4 / 14 images of 1000 x 1000. As in the PFFNet paper: 20 patches of each
-# training image make an epoch; flips, quarter turns, blur, median blur and noise; whole test images.
+# training image make an epoch; flips, quarter turns, blur, median blur, noise; test images whole.
 data_root = 'data/kumar/'
 crop_size = (256, 256)
 
