@@ -18,37 +18,34 @@ from rich.table import Table
 MIB = 2**20
 
 
-def parse_threads(description: str) -> int:
-    """Parse the options that all benchmarks share, and apply them.
+def parse_options(parser: argparse.ArgumentParser) -> tuple[argparse.Namespace, int]:
+    """Parse a benchmark's options together with ``--threads``, and apply the latter.
 
     Returns:
-        Number of threads, to be handed to :func:`peak_extra_memory`.
+        All options, and the number of threads, to be handed to :func:`peak_extra_memory`.
     """
-    parser = argparse.ArgumentParser(description=description)
     parser.add_argument('--threads', type=int, default=2, help='CPU threads of torch (default: 2)')
-    threads = parser.parse_args().threads
-    torch.set_num_threads(threads)
-    return threads
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    return args, args.threads
 
 
-def median_seconds(
-    function: Callable[[], Any], repeats: int = 5, prepare: Callable[[], Any] | None = None
-) -> float:
-    """Median wall-clock time of ``repeats`` calls after one warm-up call.
+def median_seconds(*functions: Callable[[], Any], repeats: int) -> list[float]:
+    """Median wall-clock time of each function, after one warm-up call.
+
+    The functions take turns, so that a machine that is busy for a while slows all of them.
 
     Args:
-        function: what to time.
-        repeats: number of timed calls.
-        prepare: called before each call, outside of its time.
+        *functions: what to time.
+        repeats: number of timed calls of each.
     """
-    seconds = []
+    seconds: list[list[float]] = [[] for _ in functions]
     for _ in range(repeats + 1):
-        if prepare is not None:
-            prepare()
-        start = time.perf_counter()
-        function()
-        seconds.append(time.perf_counter() - start)
-    return statistics.median(seconds[1:])
+        for function, times in zip(functions, seconds, strict=True):
+            start = time.perf_counter()
+            function()
+            times.append(time.perf_counter() - start)
+    return [statistics.median(times[1:]) for times in seconds]
 
 
 def peak_extra_memory(function: Callable[..., Any], *args: Any, threads: int = 2) -> int:

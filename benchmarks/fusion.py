@@ -6,11 +6,13 @@ one copy of the semantic map.
     python benchmarks/fusion.py
 """
 
+import argparse
 from collections.abc import Callable
+from functools import partial
 
 import torch
 import torch.nn.functional as F
-from common import Report, median_seconds, parse_threads
+from common import Report, median_seconds, parse_options
 from torch import Tensor
 
 from mmcell.functional.fusion import fuse_instance_masks
@@ -65,18 +67,21 @@ def relative_difference(results: tuple[Tensor, ...], expected: tuple[Tensor, ...
 
 
 def main() -> None:
-    threads = parse_threads(__doc__.splitlines()[0])
+    _, threads = parse_options(argparse.ArgumentParser(description=__doc__.splitlines()[0]))
     report = Report(
         f'Mask fusion, forward + backward, residual attention, {threads} threads',
         *('case', 'loop over boxes', 'mmcell', 'ratio', 'relative difference'),
     )
-    for num_boxes, size, repeats, target in ((1000, 1000, 3, 10.0), (128, 256, 25, 1.0)):
+    for num_boxes, size, repeats, target in ((1000, 1000, 7, 10.0), (128, 256, 25, 1.0)):
         inputs = random_inputs(num_boxes, size)
         difference = relative_difference(
             forward_backward(fuse_instance_masks, inputs), forward_backward(fuse_by_loop, inputs)
         )
-        loop_s = median_seconds(lambda x=inputs: forward_backward(fuse_by_loop, x), repeats)
-        ragged_s = median_seconds(lambda x=inputs: forward_backward(fuse_instance_masks, x), 25)
+        loop_s, ragged_s = median_seconds(
+            partial(forward_backward, fuse_by_loop, inputs),
+            partial(forward_backward, fuse_instance_masks, inputs),
+            repeats=repeats,
+        )
         ratio = loop_s / ragged_s
         case = f'{num_boxes} boxes on {size} x {size}'
         report.row(

@@ -12,12 +12,14 @@ descending score:
     python benchmarks/label_map.py
 """
 
-from collections.abc import Callable
+import argparse
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from common import MIB, Report, median_seconds, parse_threads, peak_extra_memory
+from common import MIB, Report, median_seconds, parse_options, peak_extra_memory
 from mmdet.models.roi_heads.mask_heads import FCNMaskHead
 from mmengine.config import ConfigDict
 from torch import Tensor
@@ -122,19 +124,23 @@ class Measurement(NamedTuple):
 
 
 def measure(
-    flatten: Callable[..., Tensor], num_objects: int, size: int, repeats: int, threads: int
-) -> Measurement:
-    """Result, median time and peak extra memory of one way."""
+    flattens: Sequence[Callable[..., Tensor]], num_objects: int, size: int, threads: int
+) -> list[Measurement]:
+    """Result, median time and peak extra memory of several ways, timed in turns."""
     nuclei = random_nuclei(num_objects, size)
-    return Measurement(
-        flatten(*nuclei, size),
-        median_seconds(lambda: flatten(*nuclei, size), repeats),
-        peak_extra_memory(prepare, flatten, num_objects, size, threads=threads),
-    )
+    seconds = median_seconds(*(partial(way, *nuclei, size) for way in flattens), repeats=5)
+    return [
+        Measurement(
+            way(*nuclei, size),
+            way_seconds,
+            peak_extra_memory(prepare, way, num_objects, size, threads=threads),
+        )
+        for way, way_seconds in zip(flattens, seconds, strict=True)
+    ]
 
 
 def main() -> None:
-    threads = parse_threads(__doc__.splitlines()[0])
+    _, threads = parse_options(argparse.ArgumentParser(description=__doc__.splitlines()[0]))
     report = Report(
         f'Mask logits to label map, {threads} threads',
         *('objects', 'way', 'time', 'peak memory', 'faster', 'less memory', 'pixels that differ'),
@@ -144,8 +150,7 @@ def main() -> None:
         ('kept', flatten_kept, flatten_in_boxes_dropping),
         ('lean', flatten_lean, flatten_in_boxes),
     ):
-        baseline = measure(baseline_way, 1000, 1000, repeats=3, threads=threads)
-        ours = measure(our_way, 1000, 1000, repeats=25, threads=threads)
+        baseline, ours = measure([baseline_way, our_way], 1000, 1000, threads)
         differing = float((ours.label_map != baseline.label_map).sum())
         differing /= float((baseline.label_map > 0).sum())
         speedup = baseline.seconds / ours.seconds
@@ -160,7 +165,7 @@ def main() -> None:
         if name == 'kept':
             report.target(f'{name}: at least {MIN_SPEEDUP:g} times faster', speedup >= MIN_SPEEDUP)
             report.target(f'{name}: 1/{MIN_SAVING:g} of the peak memory', saving >= MIN_SAVING)
-    large = measure(flatten_in_boxes, 5000, 2000, repeats=5, threads=threads)
+    (large,) = measure([flatten_in_boxes], 5000, 2000, threads)
     report.row('5000 on 2000 x 2000', 'mmcell', *large.cells(), '', '', '')
     report.target('5000 on 2000 x 2000: below 1 GiB', large.extra_bytes < LARGE_LIMIT)
     report.finish()
