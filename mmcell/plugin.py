@@ -6,6 +6,7 @@ Configs switch it on with ``custom_imports = dict(imports=['mmcell.plugin'])``.
 import mmcell.datasets.cell_dataset
 import mmcell.datasets.loading
 import mmcell.datasets.transforms
+import mmcell.engine.bfloat16
 import mmcell.engine.checkpoints
 import mmcell.engine.config_scope
 import mmcell.engine.hooks

@@ -6,7 +6,6 @@ channels = 96
 norm_cfg = dict(type='GN', num_groups=16, requires_grad=True)
 
 model = dict(
-    type='PanopticCellRCNN',
     roi_head=dict(
         type='PanopticRoIHead',
         mask_head=dict(
