@@ -17,6 +17,7 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from importlib import metadata
+from pathlib import Path
 
 OLDEST_PYTHON, NEWEST_PYTHON = (3, 10), (3, 12)
 
@@ -86,7 +87,12 @@ def main() -> int:
     """
     findings = examine()
     print(report(findings))
-    return int(any(finding.problem and finding.needed for finding in findings))
+    failed = any(finding.problem and finding.needed for finding in findings)
+    checkout = Path(__file__).resolve().parents[1]
+    if failed and (checkout / 'scripts' / 'setup.py').exists():
+        print(f'\nOr everything at once, in tested versions, into {checkout}/.venv:')
+        print(f'    make -C {checkout} setup')
+    return int(failed)
 
 
 def _python() -> Finding:
