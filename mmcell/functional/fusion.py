@@ -90,7 +90,7 @@ def _place(
 
 
 def _combine(logits: Tensor, patches: Tensor, flat: Tensor, owner: Tensor, mode: str) -> Tensor:
-    """Apply (C, T) ``patches`` at the pixels ``flat`` of (C, P) ``logits``; pixel P is discarded."""
+    """Apply (C, T) ``patches`` at the pixels ``flat`` of (C, P) ``logits``; pixel P is no one's."""
     num_channels, num_pixels = logits.shape
     if mode == 'replacement':
         # The last box in the list owns a shared pixel.

@@ -129,24 +129,26 @@ def flatten_to_label_map(
     rank[order] = torch.arange(num_masks, 0, -1, device=order.device)
     pixel_rank = rank[owner]
 
-    def winners(entries: Tensor | None) -> Tensor:
-        index, source = (flat, pixel_rank) if entries is None else (flat[entries], pixel_rank[entries])
-        return source.new_zeros(num_pixels).scatter_reduce(0, index, source, 'amax')
+    def winners(candidates: Tensor) -> Tensor:
+        """The rank of the best candidate mask above each pixel, 0 where there is none."""
+        entry = candidates[owner]
+        return pixel_rank.new_zeros(num_pixels).scatter_reduce(
+            0, flat[entry], pixel_rank[entry], 'amax'
+        )
 
-    top = winners(None)
-    if min_visible > 0:
-        total = torch.bincount(owner, minlength=num_masks)
-        alive = torch.ones_like(rank, dtype=torch.bool)
-        while True:
-            visible = torch.bincount(owner[pixel_rank == top[flat]], minlength=num_masks)
-            hidden = alive & (visible < min_visible * total)
-            if not hidden.any():
-                break
-            # A hidden mask below another hidden one may resurface: drop only those with none above.
-            rivals = winners(hidden[owner])
-            covered = torch.bincount(owner[rivals[flat] > pixel_rank], minlength=num_masks) > 0
-            alive &= ~(hidden & ~covered)
-            top = winners(alive[owner])
+    alive = torch.ones_like(rank, dtype=torch.bool)
+    top = winners(alive)
+    total = torch.bincount(owner, minlength=num_masks)
+    while min_visible > 0:
+        visible = torch.bincount(owner[pixel_rank == top[flat]], minlength=num_masks)
+        hidden = alive & (visible < min_visible * total)
+        if not hidden.any():
+            break
+        # A hidden mask below another hidden one may resurface: drop only those with none above.
+        rivals = winners(hidden)
+        covered = torch.bincount(owner[rivals[flat] > pixel_rank], minlength=num_masks) > 0
+        alive &= ~(hidden & ~covered)
+        top = winners(alive)
     lookup = torch.cat([order.new_zeros(1), order.flip(0) + 1]).int()
     return lookup[top]
 

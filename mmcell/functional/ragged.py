@@ -2,8 +2,8 @@
 
 Fusion, label maps and run lengths all stand on this. Boxes of similar size form a batch, padded to
 the largest of them; bilinear resampling is separable and linear, so two batched matrix products
-resample a batch, forward and backward, without a gather or a scatter. The work and the memory follow
-the area of the boxes, never N x H x W.
+resample a batch, forward and backward, without a gather or a scatter. The work and the memory
+follow the area of the boxes, never N x H x W.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ def ragged_arange(lengths: Tensor) -> tuple[Tensor, Tensor]:
         lengths: (N,) int64, >= 0.
 
     Returns:
-        ``owner`` (T,) int64, which of the N ranges an entry belongs to, and ``position`` (T,) int64,
-        its place within that range; T is the sum of ``lengths``.
+        ``owner`` (T,) int64, which of the N ranges an entry belongs to, and ``position`` (T,)
+        int64, its place within that range; T is the sum of ``lengths``.
     """
     index = torch.arange(len(lengths), device=lengths.device)
     owner = torch.repeat_interleave(index, lengths, output_size=int(lengths.sum()))
@@ -128,6 +128,9 @@ def _axis(
     Args:
         spans: (n, 2), start and end of each box.
         clipped: (n, 2) int64, start and end of the pixels to sample.
+        grid: cells along this axis.
+        dtype: of the weights.
+        replicate: continue the border cells outward.
 
     Returns:
         (n, L) int64 pixel coordinates, L the largest clipped extent, and (n, L, grid) weights.

@@ -16,7 +16,7 @@ from mmcell.functional.label_map import (
 )
 from mmcell.functional.polygons import Rings, trace_polygons
 from mmcell.functional.ragged import pixel_boxes, ragged_arange
-from mmcell.functional.rle import counts_to_rle
+from mmcell.functional.rle import Rle, counts_to_rle
 
 
 class RoiMasks:
@@ -78,6 +78,7 @@ class RoiMasks:
 
     @property
     def device(self) -> torch.device:
+        """Where boxes and values are."""
         return self.boxes.device
 
     @property
@@ -143,12 +144,15 @@ class RoiMasks:
         )
 
     def cpu(self) -> RoiMasks:
+        """Move to host memory."""
         return self.to('cpu')
 
     def cuda(self) -> RoiMasks:
+        """Move to the current CUDA device."""
         return self.to('cuda')
 
     def detach(self) -> RoiMasks:
+        """Itself: the masks never carry a gradient."""
         return self
 
     def numpy(self) -> RoiMasks:
@@ -185,7 +189,7 @@ class RoiMasks:
         )
         return labels.view(height, width)
 
-    def to_rle(self, threshold: float = 0.5) -> list[dict]:
+    def to_rle(self, threshold: float = 0.5) -> list[Rle]:
         """Compressed COCO run lengths, one dict per mask; overlaps survive."""
         height, width = self.image_size
         runs = [
@@ -225,7 +229,8 @@ class RoiMasks:
     def _patches(self, threshold: float) -> Iterator[tuple[np.ndarray, tuple[int, int]]]:
         """Each mask cut out along its whole-pixel box, with the image x, y of its corner."""
         _, clipped = pixel_boxes(self.boxes, self.image_size)
-        owner, x, y = self._by_owner([torch.stack(pixels) for pixels in self._foreground(threshold)])
+        batches = [torch.stack(pixels) for pixels in self._foreground(threshold)]
+        owner, x, y = self._by_owner(batches)
         bounds = np.searchsorted(owner, np.arange(len(self) + 1))
         for k, (x1, y1, x2, y2) in enumerate(clipped.tolist()):
             patch = np.zeros((y2 - y1, x2 - x1), dtype=bool)

@@ -12,9 +12,7 @@ model = dict(
     data_preprocessor=dict(
         mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], bgr_to_rgb=True
     ),
-    backbone=dict(
-        depth=18, norm_cfg=norm_cfg, norm_eval=False, frozen_stages=-1, init_cfg=None
-    ),
+    backbone=dict(depth=18, norm_cfg=norm_cfg, norm_eval=False, frozen_stages=-1, init_cfg=None),
     neck=dict(in_channels=[64, 128, 256, 512], out_channels=channels, norm_cfg=norm_cfg),
     rpn_head=dict(
         in_channels=channels,
@@ -41,7 +39,5 @@ model = dict(
         rpn_proposal=dict(nms_pre=1000, max_per_img=500),
         rcnn=dict(sampler=dict(num=96, pos_fraction=0.33)),
     ),
-    test_cfg=dict(
-        rpn=dict(nms_pre=3000, max_per_img=2000), rcnn=dict(max_per_img=1000)
-    ),
+    test_cfg=dict(rpn=dict(nms_pre=3000, max_per_img=2000), rcnn=dict(max_per_img=1000)),
 )

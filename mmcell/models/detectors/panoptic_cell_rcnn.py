@@ -164,9 +164,7 @@ class PanopticCellRCNN(TwoStageDetector):
             class_agnostic.append(proposal_sample)
         proposal_cfg = self.train_cfg.get('rpn_proposal', self.test_cfg.rpn)
         with _no_autocast(levels[0]):
-            return self.rpn_head.loss_and_predict(
-                levels, class_agnostic, proposal_cfg=proposal_cfg
-            )
+            return self.rpn_head.loss_and_predict(levels, class_agnostic, proposal_cfg=proposal_cfg)
 
 
 def _no_autocast(tensor: Tensor) -> torch.autocast:

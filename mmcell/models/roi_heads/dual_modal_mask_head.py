@@ -58,7 +58,9 @@ class DualModalMaskHead(BaseModule):
             return ConvModule(channels_in, channels_out, 3, padding=1, norm_cfg=norm_cfg)
 
         width = conv_channels
-        self.shared = nn.Sequential(conv(in_channels, width), conv(width, width), conv(width, width))
+        self.shared = nn.Sequential(
+            conv(in_channels, width), conv(width, width), conv(width, width)
+        )
         self.connected = nn.Sequential(
             conv(width, width),
             conv(width, width // 2),

@@ -28,6 +28,7 @@ class GlobalConvolution(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, in_channels, H, W) to (B, out_channels, H, W)."""
         return self.column_row(x) + self.row_column(x)
 
 
@@ -43,6 +44,7 @@ class BoundaryRefinement(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, channels, H, W), refined."""
         return x + self.residual(x)
 
 
@@ -79,9 +81,7 @@ class GCNSemanticHead(BaseModule):
         channels = num_classes + 1
         self.loss_weight = loss_weight
         self.lateral = nn.ModuleList(
-            nn.Sequential(
-                GlobalConvolution(c, channels, kernel_size), BoundaryRefinement(channels)
-            )
+            nn.Sequential(GlobalConvolution(c, channels, kernel_size), BoundaryRefinement(channels))
             for c in in_channels
         )
         # One refinement per addition, and one after each of the two last upsamplings.
