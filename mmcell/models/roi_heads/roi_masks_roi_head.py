@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
+
 import torch
 from mmdet.models.roi_heads import StandardRoIHead
 from mmdet.registry import MODELS
 from mmdet.structures.bbox import bbox2roi
+from mmengine.logging import print_log
 from mmengine.structures import InstanceData
 from torch import Tensor
 
@@ -52,6 +55,7 @@ class RoiMasksRoIHead(StandardRoIHead):
         predictions = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
         counts = [len(results) for results in results_list]
         for i, (results, img_meta) in enumerate(zip(results_list, batch_img_metas, strict=True)):
+            self._warn_at_limit(len(results), img_meta)
             image_size = img_meta['img_shape'][:2]
             if rescale:
                 results.bboxes = results.bboxes / results.bboxes.new_tensor(
@@ -61,6 +65,17 @@ class RoiMasksRoIHead(StandardRoIHead):
             mine = {name: values.split(counts)[i] for name, values in predictions.items()}
             self._add_predictions(results, image_size, **mine)
         return results_list
+
+    def _warn_at_limit(self, num_detections: int, img_meta: dict) -> None:
+        """Say where the limit of detections may have cost objects."""
+        limit = self.test_cfg.max_per_img
+        if 0 < limit <= num_detections:
+            print_log(
+                f'{img_meta.get("img_path", "an image")}: {num_detections} detections reach the '
+                'limit model.test_cfg.rcnn.max_per_img; raise it, objects may be missing',
+                'current',
+                logging.WARNING,
+            )
 
     def _predict_rois(
         self, x: tuple[Tensor, ...], rois: Tensor, labels: Tensor
