@@ -1,4 +1,4 @@
-# PFFNet on Kumar, with the paper's schedule: 25,600 iterations of one 256 x 256 patch (IEEE TIP 2021).
+# PFFNet on Kumar with the schedule of the paper (IEEE TIP 2021): 25,600 iterations of one patch.
 _base_ = [
     '_base_/models/pffnet_r101_gn.py',
     '_base_/datasets/kumar.py',

@@ -6,8 +6,8 @@ channels = 96
 norm_cfg = dict(type='GN', num_groups=16, requires_grad=True)
 
 model = dict(
-    # Without semantic heads this is Mask R-CNN; MMDetection's class does not train under bfloat16 on
-    # a CPU.
+    # Without semantic heads this is Mask R-CNN; MMDetection's class does not train under bfloat16
+    # on a CPU.
     type='PanopticCellRCNN',
     data_preprocessor=dict(
         mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], bgr_to_rgb=True
