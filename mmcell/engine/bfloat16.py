@@ -11,16 +11,22 @@ from mmengine.optim import OptimWrapper
 from torch import nn
 
 
+def cpu_has_bfloat16() -> bool:
+    """Whether this processor multiplies bfloat16 itself (AVX512-BF16 or AMX); emulation is slow."""
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
 @OPTIM_WRAPPERS.register_module()
 class BFloat16OptimWrapper(OptimWrapper):
-    """Runs the forward pass under bfloat16 autocast on a CPU.
+    """Runs the forward pass on a CPU under bfloat16 autocast, where the processor has bfloat16.
 
     MMEngine's ``AmpOptimWrapper`` insists on an accelerator. bfloat16 has float32's range, so no
-    loss scaling is needed. Worth it on processors with AVX512-BF16 or AMX; slower on others.
+    loss scaling is needed. On other processors, and on a GPU, training stays in float32.
     """
 
     @contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:
         """As in the parent, under autocast."""
-        with super().optim_context(model), torch.autocast('cpu', torch.bfloat16):
+        autocast = torch.autocast('cpu', torch.bfloat16, enabled=cpu_has_bfloat16())
+        with super().optim_context(model), autocast:
             yield
