@@ -5,3 +5,5 @@ _base_ = [
     '_base_/schedules/adamw_tiny.py',
     '_base_/default_runtime.py',
 ]
+
+train_cfg = dict(max_iters=6000, val_interval=2000)

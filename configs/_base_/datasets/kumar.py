@@ -1,17 +1,14 @@
 # Kumar (TCGA, 40x): 12 / 4 / 14 images of 1000 x 1000. As in the PFFNet paper: 20 patches of each
 # training image make an epoch; flips, quarter turns, blur, median blur, noise; test images whole.
+_base_ = './coco_cells.py'
+
 data_root = 'data/kumar/'
 crop_size = (256, 256)
 
 train_pipeline = [
     dict(type='LoadCellImage'),
     dict(type='LoadCellAnnotations'),
-    dict(
-        type='RandomCrop',
-        crop_size=crop_size,
-        allow_negative_crop=True,
-        recompute_bbox=True,
-    ),
+    dict(type='RandomCrop', crop_size=crop_size, allow_negative_crop=True, recompute_bbox=True),
     # A box may reach into the crop without its object.
     dict(type='FilterAnnotations', by_box=False, by_mask=True, keep_empty=False),
     dict(type='RandomFlip', prob=0.5, direction='horizontal'),
@@ -24,25 +21,11 @@ train_pipeline = [
     dict(type='SemanticFromInstances'),
     dict(type='PackDetInputs'),
 ]
-test_pipeline = [
-    dict(type='LoadCellImage'),
-    # Sets the scale_factor that predictions are mapped back with; other factors magnify.
-    dict(type='Resize', scale_factor=1.0, keep_ratio=True),
-    # After Resize: the ground truth stays at the size of the image file.
-    dict(type='LoadCellAnnotations'),
-    dict(
-        type='PackDetInputs',
-        meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor'),
-    ),
-]
 
 train_dataloader = dict(
     batch_size=1,
-    num_workers=2,
-    persistent_workers=True,
-    # Training counts iterations: this one goes on where a resumed run left off.
-    sampler=dict(type='InfiniteSampler', shuffle=True),
     dataset=dict(
+        _delete_=True,
         type='RepeatDataset',
         times=20,
         dataset=dict(
@@ -54,34 +37,8 @@ train_dataloader = dict(
         ),
     ),
 )
-val_dataloader = dict(
-    batch_size=1,
-    num_workers=2,
-    persistent_workers=True,
-    sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(
-        type='CellDataset',
-        data_root=data_root,
-        ann_file='annotations/val.json',
-        data_prefix=dict(img='images/'),
-        test_mode=True,
-        pipeline=test_pipeline,
-    ),
-)
-test_dataloader = dict(
-    batch_size=1,
-    num_workers=2,
-    persistent_workers=True,
-    sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(
-        type='CellDataset',
-        data_root=data_root,
-        ann_file='annotations/test.json',
-        data_prefix=dict(img='images/'),
-        test_mode=True,
-        pipeline=test_pipeline,
-    ),
-)
+val_dataloader = dict(dataset=dict(data_root=data_root))
+test_dataloader = dict(dataset=dict(data_root=data_root))
 
 val_evaluator = [
     dict(type='CellMetric'),
