@@ -121,7 +121,7 @@ def _check_override(cfg: Config, key: str) -> None:
                 return
             node = node[part]
         else:
-            return  # the value is replaced by a dict: a choice, not a typing error
+            raise ConfigError(f'--cfg-options {key}: {parent} is {node!r} and has no keys.')
         parent = f'{parent}.{part}'
 
 

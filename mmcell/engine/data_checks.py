@@ -5,10 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from mmengine.config import Config
-from torch.utils.data import DataLoader
+from mmengine.runner import Runner
 
 from .config import package_dir, walk_config
 from .errors import DataError
+
+# What numpy says when BaseDataset packs a list of no images.
+_MMENGINE_EMPTY = 'need at least one array to concatenate'
 
 
 def require_annotations(cfg: Config, *loaders: str) -> None:
@@ -35,16 +38,29 @@ def require_annotations(cfg: Config, *loaders: str) -> None:
                 )
 
 
-def require_images(name: str, loader: DataLoader) -> None:
-    """Raise :class:`DataError` if a data set is empty: the sampler would wait for ever."""
-    if len(loader.dataset) == 0:
-        ann_file = getattr(loader.dataset, 'ann_file', '')
-        filters = getattr(loader.dataset, 'filter_cfg', None)
+def build_dataloader(runner: Runner, name: str) -> None:
+    """Build one dataloader of ``runner``, so that faults of its data show before anything runs.
+
+    Args:
+        runner: Its loop is built too.
+        name: 'train_dataloader', 'val_dataloader' or 'test_dataloader'.
+
+    Raises:
+        DataError: The data set refuses its annotations, or is empty: a sampler that draws without
+            end would look for an image for ever.
+    """
+    try:
+        images = len(getattr(runner, name).dataset)
+    except ValueError as error:
+        if str(error) != _MMENGINE_EMPTY:
+            raise DataError(f'{name}: {error}') from error
+        images = 0
+    if images == 0:
+        dataset = runner.cfg[name].dataset
+        filters = dataset.get('filter_cfg')
         raise DataError(
-            f'{name} holds no image'
-            + (f': {ann_file} lists none' if ann_file else '')
-            + (f' that filter_cfg={dict(filters)} lets through' if filters else '')
-            + '.'
+            f'{name} holds no image of {dataset.get("ann_file") or dataset.get("type")}'
+            + (f': filter_cfg={dict(filters)} lets none through.' if filters else '.')
         )
 
 

@@ -15,7 +15,7 @@ from mmcell.evaluation.dump_predictions import DumpPredictions
 
 from .checkpoints import find_resumable, require_checkpoint
 from .config import load_config, plain_build_errors
-from .data_checks import require_annotations, require_images
+from .data_checks import build_dataloader, require_annotations
 from .errors import ConfigError
 from .hooks import MatchingCheckpointHook
 from .launch import prepare_processes
@@ -63,9 +63,9 @@ def train(
         runner = _build_runner(cfg)
         if cfg.get('resume'):
             runner.register_hook(MatchingCheckpointHook())
-        require_images('train_dataloader', runner.train_dataloader)
-        if runner.val_loop is not None:
-            require_images('val_dataloader', runner.val_dataloader)
+        build_dataloader(runner, 'train_dataloader')
+        if cfg.get('val_dataloader') is not None:
+            build_dataloader(runner, 'val_dataloader')
         runner.train()
     return runner
 
@@ -109,7 +109,7 @@ def test(
     with plain_build_errors(cfg):
         runner = _build_runner(cfg)
         runner.register_hook(MatchingCheckpointHook())
-        require_images('test_dataloader', runner.test_dataloader)
+        build_dataloader(runner, 'test_dataloader')
         if out is not None:
             runner.test_evaluator.metrics.append(DumpPredictions(out))
         return runner.test()
