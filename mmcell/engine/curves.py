@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -16,6 +17,8 @@ _NOT_CURVES = {'iter', 'epoch', 'step', 'time', 'data_time', 'memory'}
 # Below this many points the raw line is readable as it is.
 _MIN_POINTS_TO_SMOOTH = 20
 _COLUMNS = 3
+# A longer legend would hide lines, so it stands outside, in the order of the lines' ends.
+_MAX_LINES_BESIDE_LEGEND = 3
 
 Series = list[tuple[int, float]]
 
@@ -90,7 +93,7 @@ def draw_curves(runs: list[Curves], path: str | Path) -> None:
     panels = _panels_of_run(runs[0]) if len(runs) == 1 else _panels_of_comparison(runs)
     columns = min(_COLUMNS, len(panels))
     rows = math.ceil(len(panels) / columns)
-    figure = Figure(figsize=(5.5 * columns, 4 * rows), layout='constrained')
+    figure = Figure(figsize=(6 * columns, 4 * rows), layout='constrained')
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for axis, (title, lines) in zip(axes, panels.items(), strict=False):
         _draw_panel(axis, title, lines)
@@ -124,6 +127,9 @@ def _panels_of_comparison(runs: list[Curves]) -> dict[str, dict[str, Series]]:
 
 def _draw_panel(axis: Axes, title: str, lines: dict[str, Series]) -> None:
     with_points = 'validation' in title or '/' in title
+    if len(lines) > _MAX_LINES_BESIDE_LEGEND:
+        lines = dict(sorted(lines.items(), key=lambda line: -line[1][-1][1]))
+        axis.set_prop_cycle(color=colormaps['tab10' if len(lines) <= 10 else 'tab20'].colors)
     for name, series in lines.items():
         x, y = np.array(series, dtype=float).T
         smooth = len(y) >= _MIN_POINTS_TO_SMOOTH and 'loss' in title
@@ -140,7 +146,10 @@ def _draw_panel(axis: Axes, title: str, lines: dict[str, Series]) -> None:
         axis.set_yscale('log')
     axis.set(title=title, xlabel='iteration')
     axis.grid(alpha=0.3)
-    axis.legend(fontsize=7, loc='best', ncols=1 + len(lines) // 10)
+    if len(lines) > _MAX_LINES_BESIDE_LEGEND:
+        axis.legend(fontsize=7, loc='center left', bbox_to_anchor=(1, 0.5))
+    else:
+        axis.legend(fontsize=7)
 
 
 def _smooth(values: np.ndarray) -> np.ndarray:
