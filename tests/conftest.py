@@ -1,6 +1,11 @@
+import json
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 from hypothesis import settings
 
@@ -18,3 +23,74 @@ def test_data() -> Path:
     if not Path(folder).is_dir():
         pytest.fail(f'MMCELL_TEST_DATA={folder} is not a folder')
     return Path(folder)
+
+
+@pytest.fixture(scope='session')
+def tiny_coco(tmp_path_factory) -> Path:
+    """Four 64 x 64 images of three bright squares each, as COCO train, val and test lists.
+
+    Images 1 and 3 are images 0 and 2 mirrored: they differ, but hold equally many of everything.
+    """
+    root = tmp_path_factory.mktemp('tiny_coco')
+    (root / 'images').mkdir()
+    (root / 'annotations').mkdir()
+    rng = np.random.default_rng(0)
+    images, annotations = [], []
+    for index in range(4):
+        corners = [(4, 6), (36, 10), (20 + 4 * (index // 2), 40)]
+        if index % 2 == 0:
+            picture = rng.integers(0, 60, (64, 64, 3), dtype=np.uint8)
+            for x, y in corners:
+                picture[y : y + 16, x : x + 16] += 150
+        else:
+            picture = picture[:, ::-1]
+            corners = [(64 - 16 - x, y) for x, y in corners]
+        cv2.imwrite(str(root / 'images' / f'{index}.png'), picture)
+        images.append(dict(id=index, file_name=f'{index}.png', width=64, height=64))
+        for x, y in corners:
+            ring = [x, y, x + 16, y, x + 16, y + 16, x, y + 16]
+            annotations.append(
+                dict(
+                    id=len(annotations) + 1,
+                    image_id=index,
+                    category_id=1,
+                    bbox=[x, y, 16, 16],
+                    area=256,
+                    iscrowd=0,
+                    segmentation=[ring],
+                )
+            )
+    coco = dict(images=images, annotations=annotations, categories=[dict(id=1, name='nucleus')])
+    for split in ('train', 'val', 'test'):
+        (root / 'annotations' / f'{split}.json').write_text(json.dumps(coco))
+    return root
+
+
+def _shrink(node: Any) -> Any:
+    """Make any ResNet + FPN detector tiny: depth 18, 8 channels, group norm of 4, no download."""
+    if isinstance(node, (list, tuple)):
+        return (
+            [8, 16, 32, 64] if list(node) == [256, 512, 1024, 2048] else [_shrink(n) for n in node]
+        )
+    if not isinstance(node, dict):
+        return node
+    for key, value in list(node.items()):
+        if key.endswith('channels') and isinstance(value, int) and value >= 256:
+            node[key] = 16 if value == 256 else 32
+        elif key == 'num_groups':
+            node[key] = 4
+        elif key == 'num_classes':
+            node[key] = 1
+        elif key == 'init_cfg':
+            node[key] = None
+        else:
+            node[key] = _shrink(value)
+    if node.get('type') == 'ResNet':
+        node.update(depth=18, base_channels=8, frozen_stages=-1)
+    return node
+
+
+@pytest.fixture(scope='session')
+def shrink() -> Callable[[Any], Any]:
+    """Function that makes a model config tiny, in place, and returns it."""
+    return _shrink

@@ -1,0 +1,81 @@
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+import torch
+
+from mmcell.engine.run import train
+
+TOOLS = Path(__file__).parents[2] / 'tools'
+# SGD at a constant rate: the losses of an iteration show the weights that the last one left.
+PLAIN_SGD = {
+    'optim_wrapper__optimizer': dict(type='SGD', lr=0.05),
+    'optim_wrapper__clip_grad': None,
+    'param_scheduler': [],
+    'train_dataloader__sampler__shuffle': False,
+}
+
+
+def _log(path: Path, rank: int) -> list[dict]:
+    return [json.loads(line) for line in Path(f'{path}.{rank}').read_text().splitlines()]
+
+
+def test_two_processes_train_like_one_with_twice_the_batch(tiny_config, tmp_path):
+    """Losses are means over an image's samples, and both images of a pair have equally many.
+
+    So the loss of the pair is the mean of the two losses, up to the order of float32 sums.
+    """
+
+    def config(name, batch_size):
+        record = dict(type='RecordHook', path=str(tmp_path / name))
+        return tiny_config(
+            name, batch_size=batch_size, max_iters=4, custom_hooks=[record], **PLAIN_SGD
+        )
+
+    train(config('one', batch_size=2))
+    two = config('two', batch_size=1)
+    run = subprocess.run(
+        [TOOLS / 'dist_train.sh', two, '2'],
+        capture_output=True,
+        text=True,
+        # Tests run on the CPU wherever they run.
+        env={**os.environ, 'CUDA_VISIBLE_DEVICES': ''},
+    )
+    assert run.returncode == 0, run.stderr
+
+    one = _log(tmp_path / 'one', 0)
+    ranks = [_log(tmp_path / 'two', rank) for rank in (0, 1)]
+    assert one[-1]['losses']['loss'] < 0.95 * one[0]['losses']['loss']  # the weights do change
+    for pair, first, second in zip(one, *ranks, strict=True):
+        assert pair['images'] == first['images'] + second['images']
+        assert first['losses']['loss'] != second['losses']['loss']
+        for name, value in pair['losses'].items():
+            mean = (first['losses'][name] + second['losses'][name]) / 2
+            assert mean == pytest.approx(value, rel=1e-4), (pair['iteration'], name)
+
+    weights = [
+        torch.load(tmp_path / name / 'iter_4.pth', weights_only=False)['state_dict']
+        for name in ('one', 'two')
+    ]
+    torch.testing.assert_close(weights[1], weights[0], rtol=1e-4, atol=1e-5)
+
+
+def test_two_processes_score_like_one(trained, tmp_path):
+    config, checkpoint, score = trained
+    run = subprocess.run(
+        [TOOLS / 'dist_test.sh', config, checkpoint, '2', '--work-dir', tmp_path],
+        capture_output=True,
+        text=True,
+        env={**os.environ, 'CUDA_VISIBLE_DEVICES': ''},
+    )
+    assert run.returncode == 0, run.stderr
+    assert f'cell/aji: {score:.4f}' in run.stdout
+
+
+@pytest.mark.parametrize('tool', ['dist_train.sh', 'dist_test.sh', 'slurm_train.sh'])
+def test_scripts_without_arguments_say_how_they_are_used(tool):
+    run = subprocess.run([TOOLS / tool], capture_output=True, text=True)
+    assert run.returncode == 2
+    assert run.stderr.startswith('usage: ')

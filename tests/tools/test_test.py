@@ -1,0 +1,68 @@
+import pickle
+import runpy
+from pathlib import Path
+
+import pytest
+import torch
+
+from mmcell.engine.errors import CheckpointError, ConfigError
+from mmcell.engine.run import test as run_test
+from mmcell.functional.rle import rle_to_counts
+
+TOOLS = Path(__file__).parents[2] / 'tools'
+
+
+def test_testing_repeats_the_validation_and_writes_predictions(trained, tmp_path):
+    config, checkpoint, score = trained
+    out, work_dir = tmp_path / 'out.pkl', tmp_path / 'tested'
+    scores = run_test(config, checkpoint, work_dir=str(work_dir), out=str(out), show_dir='pictures')
+    assert scores['cell/aji'] == score  # val and test list the same images
+    samples = pickle.loads(out.read_bytes())
+    assert [Path(sample['img_path']).name for sample in samples] == [f'{i}.png' for i in range(4)]
+    predictions = samples[0]['pred_instances']
+    assert 'gt_instances' not in samples[0]
+    assert len(predictions['masks']) == len(predictions['scores']) > 0
+    assert rle_to_counts(predictions['masks'][0]).sum() == 64 * 64
+    assert len(list(work_dir.glob('*/pictures/*.png'))) == 4
+
+
+def test_checkpoint_of_another_architecture_is_refused(trained, tiny_config):
+    _, checkpoint, _ = trained
+    other = tiny_config('other', model__roi_head__mask_head__num_convs=5)
+    with pytest.raises(
+        CheckpointError,
+        match=r'the run trained_\d+_\d+\) does not fit MaskRCNN of this config: 2 missing '
+        r'\(roi_head.mask_head.convs.4.conv.weight; roi_head.mask_head.convs.4.conv.bias\)',
+    ):
+        run_test(other, checkpoint)
+
+
+def test_cut_off_checkpoint_is_refused(trained, tmp_path):
+    config, checkpoint, _ = trained
+    cut = tmp_path / 'cut.pth'
+    cut.write_bytes(checkpoint.read_bytes()[:-1000])
+    with pytest.raises(CheckpointError, match='cut off while it was written'):
+        run_test(config, cut)
+
+
+def test_bare_weights_are_accepted(trained, tmp_path):
+    config, checkpoint, score = trained
+    bare = tmp_path / 'bare.pth'
+    torch.save(torch.load(checkpoint, weights_only=False)['state_dict'], bare)
+    scores = run_test(config, bare, work_dir=str(tmp_path / 'bare'))
+    assert scores['cell/aji'] == score
+
+
+def test_missing_checkpoint_lists_its_neighbours(tiny_config, tmp_path):
+    (tmp_path / 'iter_8000.pth').touch()
+    main = runpy.run_path(str(TOOLS / 'test.py'))['main']
+    with pytest.raises(SystemExit) as stop:
+        main([str(tiny_config('run')), str(tmp_path / 'iter_800.pth')])
+    assert stop.value.code == (
+        f'error: checkpoint {tmp_path}/iter_800.pth does not exist; {tmp_path} holds iter_8000.pth.'
+    )
+
+
+def test_predictions_are_pickled_or_nothing(tiny_config):
+    with pytest.raises(ConfigError, match=r'--out p.json: .* .pkl'):
+        run_test(tiny_config('run'), 'any.pth', out='p.json')

@@ -1,0 +1,116 @@
+import runpy
+from pathlib import Path
+
+import pytest
+import torch
+
+from mmcell.engine.errors import CheckpointError, ConfigError, DataError, NonFiniteLossError
+from mmcell.engine.run import train
+
+TOOLS = Path(__file__).parents[2] / 'tools'
+
+
+def _name(overrides: dict) -> str:
+    # MMEngine keeps a runner's logger and visualizer under the config's name and the second.
+    return max(overrides).replace('.', '_')
+
+
+def test_training_ends_with_a_checkpoint_the_best_one_and_curves(tiny_config, tmp_path):
+    train(tiny_config('run', max_iters=4, train_cfg__val_interval=4))
+    checkpoint = torch.load(tmp_path / 'run' / 'iter_4.pth', weights_only=False)
+    assert checkpoint['meta']['iter'] == 4
+    assert (tmp_path / 'run' / 'best_cell_aji_iter_4.pth').is_file()
+    assert (tmp_path / 'run' / 'curves.png').stat().st_size > 10_000
+    assert not list((tmp_path / 'run').glob('*.partial'))
+
+
+def test_infinite_loss_stops_training_and_names_losses_and_images(tiny_config, tmp_path):
+    config = tiny_config(
+        'diverges', max_iters=9, optim_wrapper__optimizer=dict(type='SGD', lr=1e30), batch_size=4
+    )
+    with pytest.raises(NonFiniteLossError) as error:
+        train(config, overrides={'param_scheduler': [], 'optim_wrapper.clip_grad': None})
+    message = str(error.value)
+    assert 'iteration 2' in message
+    assert 'loss_mask=nan' in message
+    assert all(f'images/{index}.png' in message for index in range(4))
+    # The update with the bad loss is in no checkpoint.
+    assert not list((tmp_path / 'diverges').glob('*.pth'))
+
+
+def test_command_line_says_an_error_in_one_line(tiny_config, capsys):
+    main = runpy.run_path(str(TOOLS / 'train.py'))['main']
+    with pytest.raises(SystemExit) as stop:
+        main([str(tiny_config('typo')), '--cfg-options', 'train_cfg.max_iter=3'])
+    assert stop.value.code == (
+        "error: --cfg-options train_cfg.max_iter: train_cfg has no key 'max_iter'. "
+        "Did you mean 'max_iters' or 'val_interval'?"
+    )
+
+
+@pytest.mark.parametrize(
+    ('overrides', 'error', 'message'),
+    [
+        (
+            {'model.roi_head.mask_head.type': 'FCNMaskHed'},
+            ConfigError,
+            "model.roi_head.mask_head.type = 'FCNMaskHed'.*Did you mean 'FCNMaskHead'",
+        ),
+        (
+            {'model.roi_head.mask_head.num_layers': 4},
+            ConfigError,
+            "model.roi_head.mask_head: FCNMaskHead has no argument 'num_layers'",
+        ),
+        (
+            {'train_dataloader.dataset.pipeline.1.type': 'LoadAnotations'},
+            ConfigError,
+            r"train_dataloader.dataset.pipeline.1.type = 'LoadAnotations'.*'LoadAnnotations'",
+        ),
+        (
+            {'train_dataloader.dataset.data_root': 'absent/dsb2018'},
+            DataError,
+            r'absent/dsb2018 does not exist \(train_dataloader.dataset\).*_converters/dsb2018.py',
+        ),
+        (
+            {'val_dataloader.dataset.ann_file': 'annotations/vall.json'},
+            DataError,
+            r'annotations/vall.json does not exist \(val_dataloader.dataset\)',
+        ),
+        (
+            {'train_dataloader.dataset.filter_cfg': dict(min_size=100)},
+            DataError,
+            r"train_dataloader holds no image of .*train.json: filter_cfg={'min_size': 100} lets",
+        ),
+    ],
+)
+def test_what_cannot_be_trained_is_said_before_training(tiny_config, overrides, error, message):
+    with pytest.raises(error, match=message):
+        train(tiny_config(_name(overrides)), overrides=overrides)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason='mixed precision works with CUDA')
+def test_mixed_precision_without_cuda_is_refused(tiny_config):
+    with pytest.raises(ConfigError, match='--amp needs a CUDA device'):
+        train(tiny_config('amp'), amp=True)
+
+
+def test_learning_rate_scales_with_the_batch(tiny_config):
+    runner = train(
+        tiny_config('scaled', max_iters=1, batch_size=4),
+        overrides={'param_scheduler': []},
+        auto_scale_lr=True,
+    )
+    # The schedule is meant for batches of 2.
+    assert runner.optim_wrapper.get_lr()['lr'] == [2 * 4e-4]
+
+
+def test_resuming_from_another_architecture_is_refused(tiny_config, tmp_path):
+    train(tiny_config('narrow', max_iters=2))
+    wide = tiny_config('wide', model__roi_head__bbox_head__fc_out_channels=64)
+    with pytest.raises(CheckpointError, match=r'6 of another shape \(roi_head.bbox_head.fc_cls'):
+        train(wide, resume=str(tmp_path / 'narrow' / 'iter_2.pth'))
+
+
+def test_resuming_from_a_missing_checkpoint_is_refused(tiny_config, tmp_path):
+    with pytest.raises(CheckpointError, match=r'iter_7.pth does not exist; .* holds no checkpoint'):
+        train(tiny_config('run'), resume=str(tmp_path / 'iter_7.pth'))
