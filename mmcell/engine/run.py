@@ -13,6 +13,7 @@ from mmengine.runner import Runner
 
 from mmcell.evaluation.dump_predictions import DumpPredictions
 
+from .bfloat16 import cpu_has_bfloat16
 from .checkpoints import find_resumable, require_checkpoint
 from .config import load_config, plain_build_errors
 from .data_checks import build_dataloader, require_annotations
@@ -38,7 +39,7 @@ def train(
         config: A config file.
         work_dir: Where checkpoints and logs go. Default: the config's, or ``work_dirs/<name>``.
         overrides: Dotted key -> value, on top of the config.
-        amp: Train with automatic mixed precision (CUDA only).
+        amp: Train with mixed precision: float16 on CUDA, bfloat16 on processors that have it.
         auto_scale_lr: Scale the learning rate to the total batch size.
         resume: A checkpoint, or 'auto' for the last one in ``work_dir``; without one there, 'auto'
             starts from the beginning, so that a job may be submitted again as it is.
@@ -133,7 +134,13 @@ def _build_runner(cfg: Config) -> Runner:
 
 def _use_mixed_precision(cfg: Config) -> None:
     if not torch.cuda.is_available():
-        raise ConfigError('--amp needs a CUDA device: leave it out on this machine.')
+        if not cpu_has_bfloat16():
+            raise ConfigError(
+                '--amp needs a CUDA device or a processor with bfloat16 (AVX512-BF16, AMX): leave '
+                'it out on this machine.'
+            )
+        cfg.optim_wrapper.type = 'BFloat16OptimWrapper'
+        return
     cfg.optim_wrapper.type = 'AmpOptimWrapper'
     cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
 

@@ -3,7 +3,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmengine.config import Config
 
+from mmcell.engine import run
 from mmcell.engine.errors import CheckpointError, ConfigError, DataError, NonFiniteLossError
 from mmcell.engine.run import train
 
@@ -89,9 +91,20 @@ def test_what_cannot_be_trained_is_said_before_training(tiny_config, overrides, 
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason='mixed precision works with CUDA')
-def test_mixed_precision_without_cuda_is_refused(tiny_config):
-    with pytest.raises(ConfigError, match='--amp needs a CUDA device'):
+def test_mixed_precision_is_refused_where_neither_gpu_nor_processor_has_it(
+    tiny_config, monkeypatch
+):
+    monkeypatch.setattr(run, 'cpu_has_bfloat16', lambda: False)
+    with pytest.raises(ConfigError, match='--amp needs a CUDA device or a processor with bfloat16'):
         train(tiny_config('amp'), amp=True)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason='CUDA trains in float16')
+def test_mixed_precision_on_a_processor_is_bfloat16(monkeypatch):
+    monkeypatch.setattr(run, 'cpu_has_bfloat16', lambda: True)
+    cfg = Config(dict(optim_wrapper=dict(type='OptimWrapper', optimizer=dict(type='SGD'))))
+    run._use_mixed_precision(cfg)
+    assert cfg.optim_wrapper == dict(type='BFloat16OptimWrapper', optimizer=dict(type='SGD'))
 
 
 def test_learning_rate_scales_with_the_batch(tiny_config):
