@@ -10,9 +10,11 @@ from click.testing import CliRunner
 from mmdet.models.data_preprocessors import DetDataPreprocessor
 from mmdet.registry import MODELS
 from mmengine.model import BaseModel
+from mmengine.registry import init_default_scope
 from mmengine.structures import InstanceData
 from skimage.measure import label, regionprops
 
+from mmcell.engine.config import load_config
 from mmcell.engine.errors import CheckpointError, ConfigError, DataError
 from mmcell.inference import predictor as predictor_module
 from mmcell.inference.cli import predict
@@ -207,6 +209,20 @@ def test_checkpoint_of_another_architecture_is_refused(files, tmp_path):
 def test_auto_takes_the_accelerator(files, monkeypatch):
     monkeypatch.setattr(predictor_module, 'get_device', lambda: 'meta')
     assert load_model(*files).layer.weight.device.type == 'meta'
+
+
+def test_pffnet_predicts_through_its_own_test_pipeline(tmp_path):
+    cfg = load_config(Path(__file__).parents[2] / 'configs' / 'pffnet_tiny_synthetic.py')
+    cfg.model.test_cfg.rpn.max_per_img = 50
+    cfg.dump(tmp_path / 'pffnet.py')
+    init_default_scope('mmdet')
+    weights = MODELS.build(cfg.model).state_dict()
+    torch.save(dict(state_dict=weights), tmp_path / 'pffnet.pth')
+    model = load_model(tmp_path / 'pffnet.py', tmp_path / 'pffnet.pth', device='cpu')
+    image = np.random.default_rng(0).integers(0, 255, (70, 90, 3), dtype=np.uint8)
+    labels = Predictor(model, score_threshold=0.0)(image)
+    assert labels.shape == (70, 90)
+    assert np.unique(labels).tolist() == list(range(labels.max() + 1)) and labels.max() > 0
 
 
 def run_cli(*args):
