@@ -128,29 +128,48 @@ def flatten_to_label_map(
     rank = torch.empty_like(order)
     rank[order] = torch.arange(num_masks, 0, -1, device=order.device)
     pixel_rank = rank[owner]
-
-    def winners(candidates: Tensor) -> Tensor:
-        """The rank of the best candidate mask above each pixel, 0 where there is none."""
-        entry = candidates[owner]
-        return pixel_rank.new_zeros(num_pixels).scatter_reduce(
-            0, flat[entry], pixel_rank[entry], 'amax'
-        )
-
-    alive = torch.ones_like(rank, dtype=torch.bool)
-    top = winners(alive)
-    total = torch.bincount(owner, minlength=num_masks)
-    while min_visible > 0:
+    top = pixel_rank.new_zeros(num_pixels).scatter_reduce(0, flat, pixel_rank, 'amax')
+    if min_visible > 0:
+        total = torch.bincount(owner, minlength=num_masks)
         visible = torch.bincount(owner[pixel_rank == top[flat]], minlength=num_masks)
-        hidden = alive & (visible < min_visible * total)
-        if not hidden.any():
-            break
-        # A hidden mask below another hidden one may resurface: drop only those with none above.
-        rivals = winners(hidden)
-        covered = torch.bincount(owner[rivals[flat] > pixel_rank], minlength=num_masks) > 0
-        alive &= ~(hidden & ~covered)
-        top = winners(alive)
+        doubtful = visible < min_visible * total
+        if doubtful.any():
+            required = torch.where(doubtful, min_visible * total, 0)
+            top = _drop_hidden(owner, flat, pixel_rank, required, num_pixels)
     lookup = torch.cat([order.new_zeros(1), order.flip(0) + 1]).int()
     return lookup[top]
+
+
+def _drop_hidden(
+    owner: Tensor, flat: Tensor, pixel_rank: Tensor, required: Tensor, num_pixels: int
+) -> Tensor:
+    """Best rank above each pixel (P,), after dropping masks of which too little is visible.
+
+    Dropping a mask uncovers others and hides none, so masks that were visible enough stay: only
+    those that were not, with ``required`` (N,) pixels above 0, are looked at again.
+    """
+    alive = required > 0
+    entry = alive[owner]
+    kept = pixel_rank.new_zeros(num_pixels).scatter_reduce(
+        0, flat[~entry], pixel_rank[~entry], 'amax'
+    )
+    owner, pixel_rank = owner[entry], pixel_rank[entry]
+    # On from here with the pixels below these masks alone.
+    pixels, flat = flat[entry].unique(return_inverse=True)
+    below = kept[pixels]
+    while True:
+        entry = alive[owner]
+        top = below.scatter_reduce(0, flat[entry], pixel_rank[entry], 'amax')
+        visible = torch.bincount(owner[pixel_rank == top[flat]], minlength=len(required))
+        hidden = alive & (visible < required)
+        if not hidden.any():
+            kept[pixels] = top
+            return kept
+        # A hidden mask below another hidden one may resurface: drop only those with none above.
+        entry = hidden[owner]
+        rivals = torch.zeros_like(below).scatter_reduce(0, flat[entry], pixel_rank[entry], 'amax')
+        covered = torch.bincount(owner[rivals[flat] > pixel_rank], minlength=len(required)) > 0
+        alive &= covered | ~hidden
 
 
 def column_runs(pixels: MaskPixels, height: int) -> tuple[Tensor, Tensor, Tensor]:
