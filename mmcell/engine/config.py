@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import inspect
-import logging
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -130,11 +129,10 @@ def _reject_or_announce(key: str, parent: str, part: str, known: list[str]) -> N
         raise ConfigError(
             f'--cfg-options {key}: {parent} has no key {part!r}.' + did_you_mean(part, known)
         )
+    # No runner and so no log file yet.
     print_log(
-        f'--cfg-options {key} adds the key {part!r}, which {parent} does not have so far.'
-        + did_you_mean(part, known),
-        logger='current',
-        level=logging.WARNING,
+        f'warning: --cfg-options {key} adds the key {part!r}, which {parent} does not have so far.'
+        + did_you_mean(part, known)
     )
 
 
