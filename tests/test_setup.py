@@ -1,10 +1,13 @@
+import io
 import re
 import shutil
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import pytest
+import torch
 
 ROOT = Path(__file__).parents[1]
 REQUIREMENTS = """\
@@ -179,6 +182,49 @@ def test_python_3_10_takes_libraries_from_the_ranges(project, scripts, monkeypat
     installation.main()
     assert installation.calls[-1] == ['install', '--no-build-isolation', '-e', '.[dev]']
     assert not any('-c' in call for call in installation.calls)
+
+
+MMCV_SETUP_PY = """
+import os, pathlib, sys
+from setuptools import setup
+
+assert os.environ['MMCV_WITH_OPS'] == '1'
+compiled = pathlib.Path('compiled.o')
+if 'bdist_wheel' in sys.argv and not compiled.exists():
+    compiled.touch()
+    sys.exit('c++: fatal error: Killed signal terminated program cc1plus')
+setup(name='onedl-mmcv', version='2.3.6')
+"""
+
+
+def test_mmcv_is_built_from_where_it_stopped_into_a_wheel_that_is_kept(
+    scripts, tmp_path, monkeypatch
+):
+    setup, preflight = scripts
+    index = tmp_path / 'index'
+    index.mkdir()
+    with tarfile.open(index / 'onedl_mmcv-2.3.6.tar.gz', 'w:gz') as archive:
+        for name, text in [('setup.py', MMCV_SETUP_PY), ('PKG-INFO', 'Name: onedl-mmcv\n')]:
+            info = tarfile.TarInfo(f'onedl_mmcv-2.3.6/{name}')
+            info.size = len(text)
+            archive.addfile(info, io.BytesIO(text.encode()))
+    monkeypatch.setenv('PIP_NO_INDEX', '1')
+    monkeypatch.setenv('PIP_FIND_LINKS', str(index))
+    monkeypatch.setenv('MMCV_WITH_OPS', '1')  # the first look at the package asks for it too
+    (tmp_path / 'requirements.txt').write_text('')
+    (tmp_path / '.setup').mkdir()
+    installation = setup.Setup(tmp_path)
+    installation.python = sys.executable
+
+    with pytest.raises(preflight.SetupError, match='MAX_JOBS=1 make setup'):
+        installation.build_mmcv('2.3.6')
+    shutil.rmtree(index)  # what was fetched is not fetched again
+    wheel = installation.build_mmcv('2.3.6')
+    assert wheel.is_file()
+    assert torch.__version__ in wheel.parent.name
+    assert not (wheel.parent / 'onedl_mmcv-2.3.6').exists()  # its object files are large
+    monkeypatch.setattr(setup.Setup, 'run', None)
+    assert installation.build_mmcv('2.3.6') == wheel
 
 
 @pytest.mark.parametrize('version', [(3, 9), (3, 13), (2, 7)])
