@@ -6,9 +6,7 @@ from mmcell.engine import bfloat16
 from mmcell.engine.bfloat16 import BFloat16OptimWrapper
 
 
-@pytest.mark.parametrize(
-    ('supported', 'dtype'), [(True, torch.bfloat16), (False, torch.float32)]
-)
+@pytest.mark.parametrize(('supported', 'dtype'), [(True, torch.bfloat16), (False, torch.float32)])
 def test_forward_runs_in_bfloat16_where_the_processor_has_it(monkeypatch, supported, dtype):
     monkeypatch.setattr(bfloat16, 'cpu_has_bfloat16', lambda: supported)
     model = nn.Linear(3, 2)

@@ -21,7 +21,9 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 @pytest.mark.skipif(sys.platform != 'linux', reason='tunes glibc')
 def test_freed_memory_is_used_again_without_page_faults():
     faults = {
-        mode: int(subprocess.check_output([sys.executable, '-W', 'ignore', '-c', PAGE_FAULTS, mode]))
+        mode: int(
+            subprocess.check_output([sys.executable, '-W', 'ignore', '-c', PAGE_FAULTS, mode])
+        )
         for mode in ('given_back', 'kept')
     }
     assert faults['kept'] < 0.2 * faults['given_back']
