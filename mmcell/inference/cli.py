@@ -39,8 +39,10 @@ def predict(
     from rich.progress import Progress
 
     from mmcell.engine.errors import plain_errors
+    from mmcell.engine.memory import keep_freed_memory
     from mmcell.inference.predictor import find_images, load_model, predict_images
 
+    keep_freed_memory()
     with plain_errors():
         images = find_images(inputs)
         model = load_model(config, checkpoint, device)
