@@ -27,6 +27,7 @@ MODULES = {
     'onedl-mmdetection': 'mmdet',
     'onedl-mmengine': 'mmengine',
     'opencv-python-headless': 'cv2',
+    'pillow': 'PIL',
     'scikit-image': 'skimage',
 }
 BROKEN = 'installed, but cannot be imported'

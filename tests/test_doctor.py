@@ -1,3 +1,5 @@
+import importlib.util
+import re
 import subprocess
 import sys
 from importlib import metadata
@@ -17,6 +19,17 @@ def short_requirements(monkeypatch):
     monkeypatch.setattr(metadata, 'requires', lambda name: REQUIREMENTS)
     version = metadata.version
     monkeypatch.setattr(metadata, 'version', lambda n: '0.1.0' if n == 'mmcell' else version(n))
+
+
+def declared_dependencies():
+    text = (Path(doctor.__file__).parents[1] / 'pyproject.toml').read_text()
+    block = re.search(r'^dependencies = \[(.*?)^\]', text, re.M | re.S)[1]
+    return re.findall(r"'([\w-]+)", block)
+
+
+@pytest.mark.parametrize('name', declared_dependencies())
+def test_the_module_of_every_dependency_is_known(name):
+    assert importlib.util.find_spec(doctor.MODULES.get(name, name))
 
 
 def by_name(name):
