@@ -11,6 +11,8 @@ from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData, PixelData
 from torch import Tensor
 
+from mmcell.models.roi_heads.panoptic_roi_head import PanopticRoIHead
+
 
 @MODELS.register_module()
 class PanopticCellRCNN(TwoStageDetector):
@@ -36,7 +38,8 @@ class PanopticCellRCNN(TwoStageDetector):
         **kwargs: as in MMDetection's ``TwoStageDetector``.
 
     Raises:
-        ValueError: If ``loss_consistency`` is given without both semantic heads.
+        ValueError: If ``loss_consistency`` is given without both semantic heads, or
+            ``instance_semantic_head`` without a :class:`PanopticRoIHead`.
 
     Source: Liu et al., PFFNet, IEEE TIP 30 (2021) 2045-2059, fig. 1 and eq. 5.
     """
@@ -50,6 +53,11 @@ class PanopticCellRCNN(TwoStageDetector):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        if instance_semantic_head and not isinstance(self.roi_head, PanopticRoIHead):
+            raise ValueError(
+                "instance_semantic_head needs roi_head.type='PanopticRoIHead', "
+                f'got {type(self.roi_head).__name__!r}'
+            )
         if loss_consistency and not (semantic_head and instance_semantic_head):
             raise ValueError('loss_consistency needs semantic_head and instance_semantic_head')
 
@@ -92,7 +100,7 @@ class PanopticCellRCNN(TwoStageDetector):
             scores = self.semantic_head(features, image_size)
 
         if fused is not None or scores is not None:
-            target = _semantic_target(batch_data_samples)
+            target = _semantic_target(batch_data_samples, image_size)
             if scores is not None:
                 losses.update(self.semantic_head.loss(scores, target))
             if fused is not None:
@@ -171,13 +179,17 @@ def _no_autocast(tensor: Tensor) -> torch.autocast:
     return torch.autocast(tensor.device.type, enabled=False)
 
 
-def _semantic_target(batch_data_samples: list[DetDataSample]) -> Tensor:
+def _semantic_target(
+    batch_data_samples: list[DetDataSample], image_size: tuple[int, int]
+) -> Tensor:
     """(B, H, W) int64 labels, padded like the images."""
-    if not all('gt_sem_seg' in sample for sample in batch_data_samples):
-        raise ValueError(
-            'the semantic losses need gt_sem_seg: put SemanticFromInstances before PackDetInputs '
-            'into the train_pipeline, and pad_seg=True into the data_preprocessor'
-        )
+    for sample in batch_data_samples:
+        if 'gt_sem_seg' not in sample or tuple(sample.gt_sem_seg.shape) != image_size:
+            raise ValueError(
+                'the semantic losses need a gt_sem_seg as large as the padded images: put '
+                'SemanticFromInstances before PackDetInputs into the train_pipeline, and '
+                'pad_seg=True into the data_preprocessor'
+            )
     return torch.cat([sample.gt_sem_seg.sem_seg for sample in batch_data_samples]).long()
 
 
