@@ -123,7 +123,7 @@ class PanopticRoIHead(RoiMasksRoIHead):
                 deltas = deltas.view(-1, self.bbox_head.num_classes, 4)[rows, result.pos_gt_labels]
             boxes.append(
                 self.bbox_head.bbox_coder.decode(
-                    result.pos_priors, deltas.float(), max_shape=sample.img_shape
+                    result.pos_priors, deltas, max_shape=sample.img_shape
                 )
             )
         return boxes
