@@ -9,9 +9,14 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
+from mmcell.engine.memory import keep_freed_memory
+
 # The same examples in every run, and no time limit for a busy machine to break.
 settings.register_profile('mmcell', derandomize=True, deadline=None)
 settings.load_profile('mmcell')
+
+# Training steps on a CPU otherwise wait for page faults, as the tools would.
+keep_freed_memory()
 
 
 @pytest.fixture(scope='session')

@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
 # Start PROCESSES copies of a tool: tools/launch.sh PROCESSES TOOL [arguments]
 set -euo pipefail
-export PYTHONPATH="$(cd "$(dirname "$0")/.." && pwd)${PYTHONPATH:+:$PYTHONPATH}"
+root=$(cd "$(dirname "$0")/.." && pwd)
+export PYTHONPATH="$root${PYTHONPATH:+:$PYTHONPATH}"
+python=$("$root/tools/which_python.sh")
 if [ "${NNODES:-1}" -gt 1 ] || [ -n "${PORT:-}" ]; then
     rendezvous=(
         --nnodes "${NNODES:-1}" --node_rank "${NODE_RANK:-0}"
@@ -12,5 +14,5 @@ else
 fi
 # PyTorch would say at length that it sets this.
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
-exec python -m torch.distributed.run "${rendezvous[@]}" --nproc_per_node "$1" \
+exec "$python" -m torch.distributed.run "${rendezvous[@]}" --nproc_per_node "$1" \
     "$2" "${@:3}" --launcher pytorch

@@ -48,6 +48,16 @@ def prepare_processes(cfg: Config, launcher: str) -> None:
         _join_gloo_group(launcher)
 
 
+def leave_processes() -> None:
+    """End the process group once all processes are done.
+
+    A process that exits while another still talks to it makes that one fail, after all its work.
+    """
+    if distributed.is_initialized():
+        distributed.barrier()
+        distributed.destroy_process_group()
+
+
 def _join_gloo_group(launcher: str) -> None:
     rank, world_size = _RANK_VARIABLES[launcher]
     needed = {'MASTER_ADDR', 'MASTER_PORT', rank, world_size}

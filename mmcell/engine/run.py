@@ -19,7 +19,7 @@ from .config import load_config, plain_build_errors
 from .data_checks import build_dataloader, require_annotations
 from .errors import ConfigError
 from .hooks import MatchingCheckpointHook
-from .launch import prepare_processes
+from .launch import leave_processes, prepare_processes
 from .memory import keep_freed_memory
 
 
@@ -68,6 +68,7 @@ def train(
         if cfg.get('val_dataloader') is not None:
             build_dataloader(runner, 'val_dataloader')
         runner.train()
+    leave_processes()
     return runner
 
 
@@ -113,7 +114,9 @@ def test(
         build_dataloader(runner, 'test_dataloader')
         if out is not None:
             runner.test_evaluator.metrics.append(DumpPredictions(out))
-        return runner.test()
+        scores = runner.test()
+    leave_processes()
+    return scores
 
 
 def _prepare(config: str | Path, work_dir: str | None, overrides: dict[str, Any] | None) -> Config:
