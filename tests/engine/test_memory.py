@@ -3,16 +3,18 @@ import sys
 
 import pytest
 
-# Page faults of a process that allocates and frees 64 MB ten times.
+# Page faults of a process that allocates and frees 64 MB twenty times, once the heap has grown to
+# what the first few times need.
 PAGE_FAULTS = """
 import resource, sys
 import torch
 if sys.argv[1] == 'kept':
     from mmcell.engine.memory import keep_freed_memory
     assert keep_freed_memory()
-torch.zeros(1 << 24)
-before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for _ in range(10):
+    torch.zeros(1 << 24).add_(1)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(20):
     torch.zeros(1 << 24).add_(1)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
