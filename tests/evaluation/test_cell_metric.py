@@ -323,7 +323,7 @@ def test_metric_runs_inside_mmengine_on_detection_data_samples():
 
 
 RANK = """
-import sys
+import os, sys
 import torch.distributed as dist
 rank, store, test_file, folder = int(sys.argv[1]), sys.argv[2], sys.argv[3], sys.argv[4]
 dist.init_process_group('gloo', init_method=f'file://{store}', rank=rank, world_size=2)
@@ -344,6 +344,7 @@ result = metric.evaluate(3)
 assert result['cell/aji'] == (1 + 6 / 16 + 0) / 3, result
 dist.barrier()  # neither leaves while the other still reads
 dist.destroy_process_group()
+os._exit(0)  # gloo's threads now and then abort the interpreter's own way out
 """
 
 
