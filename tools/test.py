@@ -8,6 +8,7 @@ import os
 from mmengine.config import DictAction
 
 from mmcell.engine.errors import plain_errors
+from mmcell.engine.launch import leave_interpreter
 from mmcell.engine.run import test
 
 
@@ -51,3 +52,4 @@ def main(argv: list[str] | None = None) -> None:
 
 if __name__ == '__main__':
     main()
+    leave_interpreter()
