@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import os
-
-from mmengine.config import DictAction
 
 from mmcell.engine.errors import plain_errors
 from mmcell.engine.launch import leave_interpreter
+from mmcell.engine.options import add_shared_options, export_local_rank
 from mmcell.engine.run import train
 
 
@@ -30,22 +28,14 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         metavar='CHECKPOINT',
         help='go on from a checkpoint; alone: from the last one in the work directory, if any',
     )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        metavar='KEY=VALUE',
-        help='change the config, for example train_cfg.max_iters=1000 "key=[a,b]"',
-    )
-    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
-    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+    add_shared_options(parser, example='train_cfg.max_iters=1000')
     return parser.parse_args(argv)
 
 
 def main(argv: list[str] | None = None) -> None:
     """Train as the command line says."""
     args = parse_args(argv)
-    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))  # MMEngine reads it from there
+    export_local_rank(args)
     with plain_errors():
         train(
             args.config,
