@@ -14,7 +14,9 @@ from mmdet.structures.mask import encode_mask_results
 from mmengine.evaluator import BaseMetric
 from mmengine.logging import MMLogger
 
+from mmcell.evaluation.registry import check_scores
 from mmcell.evaluation.summary import (
+    DEFAULT_SCORES,
     Row,
     as_metrics,
     render_text,
@@ -29,7 +31,7 @@ from mmcell.functional.scores import panoptic_quality
 
 @METRICS.register_module()
 class CellMetric(BaseMetric):
-    """AJI, AJI+, Dice, object F1 and panoptic quality of flattened predictions.
+    """AJI, AJI+, Dice, object F1, panoptic quality and more of flattened predictions.
 
     Predictions of class score below ``score_threshold`` are dropped, the others are flattened into
     one label map (a shared pixel goes to the higher ``mask_scores``, where the model gives them,
@@ -49,6 +51,7 @@ class CellMetric(BaseMetric):
             and warned about, since objects may be missing there.
         out_dir: where to write ``per_image.csv``, ``summary.json`` and ``summary.md``; None writes
             nothing.
+        scores: which ones, of :data:`mmcell.evaluation.summary.DEFINITIONS`; 'all' for every one.
         collect_device, prefix: as in :class:`mmengine.evaluator.BaseMetric`.
     """
 
@@ -61,6 +64,7 @@ class CellMetric(BaseMetric):
         min_visible: float = 0.0,
         max_per_img: int | None = None,
         out_dir: str | None = None,
+        scores: str | Sequence[str] = DEFAULT_SCORES,
         collect_device: str = 'cpu',
         prefix: str | None = None,
     ) -> None:
@@ -70,6 +74,7 @@ class CellMetric(BaseMetric):
         self.min_visible = min_visible
         self.max_per_img = max_per_img
         self.out_dir = None if out_dir is None else Path(out_dir)
+        self.scores = check_scores(scores)
 
     def process(self, data_batch: Any, data_samples: Sequence[Mapping[str, Any]]) -> None:
         """Score each image and keep its numbers.
@@ -111,8 +116,8 @@ class CellMetric(BaseMetric):
             )
         kept = pred['scores'] >= self.score_threshold
         table = overlap_table(gt_map, self._pred_label_map(pred, kept, size))
-        row = {**score_image(table), 'n_detections': len(pred['scores'])}
-        if len(self._classes) > 1:
+        row = {**score_image(table, scores=self.scores), 'n_detections': len(pred['scores'])}
+        if len(self._classes) > 1 and 'pq' in self.scores:
             row['class_sums'] = _class_sums(
                 table,
                 gt['labels'].cpu().numpy(),
@@ -150,7 +155,7 @@ class CellMetric(BaseMetric):
             added up over images; ``images_left_out``; ``images_at_limit`` with ``max_per_img``.
         """
         logger: MMLogger = MMLogger.get_current_instance()
-        summary = summarize(results, self._classes)
+        summary = summarize(results, self._classes, self.scores)
         metrics = as_metrics(summary)
         logger.info(f'CellMetric\n{render_text(summary)}')
         if self.max_per_img is not None:
@@ -163,7 +168,7 @@ class CellMetric(BaseMetric):
                     'model.test_cfg.rcnn.max_per_img and the limits of the RPN before it.'
                 )
         if self.out_dir is not None:
-            options = ('score_threshold', 'mask_threshold', 'min_visible', 'max_per_img')
+            options = ('scores', 'score_threshold', 'mask_threshold', 'min_visible', 'max_per_img')
             summary['options'] = {name: getattr(self, name) for name in options}
             write_summary(self.out_dir, results, summary)
             logger.info(f'Scores per image and their summary are in {self.out_dir}')

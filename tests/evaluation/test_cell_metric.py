@@ -93,6 +93,18 @@ def test_scores_of_one_image_worked_by_hand():
     assert result['cell/pq_std'] == 0
 
 
+def test_only_the_chosen_scores_are_reported():
+    result = evaluate([sample(GT, PRED)], scores=['dice', 'aji'])
+    names = {key.removeprefix('cell/').split('_')[0] for key in result}
+    assert names == {'aji', 'dice', 'images'}
+    assert result['cell/dice'] == 2 * 6 / (12 + 10)
+
+
+def test_unknown_scores_are_refused_when_the_metric_is_built():
+    with pytest.raises(ValueError, match="no score 'aij'. Did you mean 'aji'"):
+        CellMetric(scores=['aij'])
+
+
 @pytest.mark.parametrize('gt_form', [layered_gt, bitmap_gt])
 @pytest.mark.parametrize('pred_form', [roi_masks, rle_masks, bool_masks])
 @pytest.mark.parametrize('min_visible', [0.0, 0.5])
