@@ -11,6 +11,7 @@ from mmengine.config import Config
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
+from mmcell.evaluation.cell_metric import CellMetric
 from mmcell.evaluation.dump_predictions import DumpPredictions
 
 from .bfloat16 import cpu_has_bfloat16
@@ -84,6 +85,9 @@ def test(
 ) -> dict[str, float]:
     """Score a checkpoint on the test data of a config.
 
+    Scores per image and their summary go beside the log, to ``work_dir/<start time>``, unless the
+    config's CellMetric names another ``out_dir``.
+
     Args:
         config: The config that the checkpoint was trained with.
         checkpoint: Its parameters must be exactly the model's.
@@ -114,6 +118,7 @@ def test(
         build_dataloader(runner, 'test_dataloader')
         if out is not None:
             runner.test_evaluator.metrics.append(DumpPredictions(out))
+        _name_folders(runner)
         scores = runner.test()
     leave_processes()
     return scores
@@ -165,6 +170,15 @@ def _resume(cfg: Config, resume: str) -> None:
     else:
         require_checkpoint(resume)
         cfg.resume, cfg.load_from = True, resume
+
+
+def _name_folders(runner: Runner) -> None:
+    """Give each CellMetric of the test a folder to write to."""
+    metrics = [m for m in runner.test_evaluator.metrics if isinstance(m, CellMetric)]
+    for metric in metrics:
+        if metric.out_dir is None:
+            # MMEngine wants several to have prefixes of their own.
+            metric.out_dir = Path(runner.log_dir, metric.prefix if len(metrics) > 1 else '')
 
 
 def _draw_predictions(cfg: Config, show_dir: str) -> None:

@@ -1,3 +1,4 @@
+import json
 import pickle
 import runpy
 from pathlib import Path
@@ -24,6 +25,35 @@ def test_testing_repeats_the_validation_and_writes_predictions(trained, tmp_path
     assert len(predictions['masks']) == len(predictions['scores']) > 0
     assert rle_to_counts(predictions['masks'][0]).sum() == 64 * 64
     assert len(list(work_dir.glob('*/pictures/*.png'))) == 4
+
+
+def test_scores_lie_beside_the_log(trained, tmp_path):
+    config, checkpoint, score = trained
+    run_test(config, checkpoint, work_dir=str(tmp_path))
+    (folder,) = {file.parent for file in tmp_path.glob('*/*.log')}
+    assert all((folder / name).is_file() for name in ('per_image.csv', 'summary.md'))
+    summary = json.loads((folder / 'summary.json').read_text())
+    assert summary['scores']['aji']['mean'] == score
+
+
+def test_folder_that_the_config_names_is_kept(trained, tmp_path):
+    config, checkpoint, _ = trained
+    scores = tmp_path / 'scores'
+    overrides = {'test_evaluator.out_dir': str(scores)}
+    run_test(config, checkpoint, work_dir=str(tmp_path / 'work'), overrides=overrides)
+    assert {file.name for file in scores.iterdir()} == {
+        *('per_image.csv', 'summary.json', 'summary.md')
+    }
+
+
+def test_metrics_with_prefixes_of_their_own_do_not_share_a_folder(trained, tmp_path):
+    config, checkpoint, _ = trained
+    chosen = {'a': 'aji', 'b': 'pq'}
+    metrics = [dict(type='CellMetric', prefix=p, scores=[score]) for p, score in chosen.items()]
+    run_test(config, checkpoint, work_dir=str(tmp_path), overrides={'test_evaluator': metrics})
+    for prefix, score in chosen.items():
+        (summary,) = tmp_path.glob(f'*/{prefix}/summary.json')
+        assert list(json.loads(summary.read_text())['scores']) == [score]
 
 
 def test_checkpoint_of_another_architecture_is_refused(trained, tiny_config):
