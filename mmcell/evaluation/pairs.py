@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from mmcell.evaluation.readers.files import Entry, Failure, one_line
-from mmcell.evaluation.readers.instances import Instances
+from mmcell.evaluation.readers.instances import Instances, Size
 from mmcell.evaluation.summary import Row, score_image
 
 
@@ -66,7 +66,15 @@ def failure(pair: Pair, error: str) -> Failure:
 def _load(pair: Pair) -> tuple[Instances, Instances]:
     """Both sides; the one that stores no size is read at the size of the other."""
     if pair.gt.stores_size:
-        gt = pair.gt.load(size=None)
-        return gt, pair.pred.load(size=gt.label_map.shape)
-    pred = pair.pred.load(size=None)
-    return pair.gt.load(size=pred.label_map.shape), pred
+        gt = _read(pair.gt, None)
+        return gt, _read(pair.pred, gt.label_map.shape)
+    pred = _read(pair.pred, None)
+    return _read(pair.gt, pred.label_map.shape), pred
+
+
+def _read(entry: Entry, size: Size | None) -> Instances:
+    try:
+        return entry.load(size=size)
+    except Exception as error:
+        text = one_line(error)
+        raise ValueError(text if entry.source in text else f'{entry.source}: {text}') from error

@@ -271,6 +271,18 @@ def test_wrong_json_is_named_and_the_rest_goes_on(folders):
     assert len(table(folders / 'out' / 'per_image.csv')) == 3
 
 
+def test_a_malformed_annotation_names_file_image_and_annotation(tmp_path):
+    write_coco(tmp_path / 'gt.json', labels_of(0))
+    content = json.loads((tmp_path / 'gt.json').read_text())
+    content['annotations'][2]['segmentation']['size'] = [9, 9]
+    (tmp_path / 'gt.json').write_text(json.dumps(content))
+    write_tif(tmp_path / 'pred' / 'img1.tif', labels_of(0))
+    error = failures(tmp_path, gt='gt.json')['img1']
+    assert error.startswith(
+        f'{tmp_path / "gt.json"} (x/img1.jpg): annotation 2: its mask is (9, 9)'
+    )
+
+
 def test_nothing_scored_is_an_error_with_the_reasons(folders):
     for path in (folders / 'pred').iterdir():
         path.write_bytes(b'broken')

@@ -80,7 +80,6 @@ def read_coco(path: Path, images: Mapping[Any, CocoImage] | None = None) -> Coco
 
 
 def read_coco_image(
-    path: Path,
     image: CocoImage,
     annotations: list[Annotation],
     score_threshold: float,
@@ -89,7 +88,6 @@ def read_coco_image(
     """The objects of one image; polygons are rasterised as pycocotools does it.
 
     Args:
-        path: named in errors.
         image: its size is the label map's.
         annotations: those with ``iscrowd`` or ``ignore`` are left out, as are those with a
             ``score`` below the threshold. A shared pixel goes to the higher score, or to the
@@ -98,7 +96,7 @@ def read_coco_image(
         size: not used.
 
     Raises:
-        ValueError: If a segmentation is malformed or of another size.
+        ValueError: If a segmentation is malformed or of another size; does not name the file.
     """
     kept = [annotation for annotation in annotations if _counts(annotation, score_threshold)]
     rles = []
@@ -107,7 +105,7 @@ def read_coco_image(
             rles.append(segmentation_to_rle(annotation.get('segmentation'), image.size))
         except (ValueError, TypeError) as error:
             name = annotation.get('id', annotations.index(annotation))
-            raise ValueError(f'{path}: annotation {name} of {image.file_name}: {error}') from error
+            raise ValueError(f'annotation {name}: {error}') from error
     scores = [float(annotation.get('score', 0)) for annotation in kept]
     return flatten(rles, image.size, scores, left_out=len(annotations) - len(kept))
 

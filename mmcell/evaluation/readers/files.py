@@ -157,7 +157,7 @@ def _add_coco(
         side.failures.append(Failure('', str(path), content.problem))
     for image_id, image in content.images.items():
         annotations = content.annotations[image_id]
-        load = partial(read_coco_image, path, image, annotations, score_threshold)
+        load = partial(read_coco_image, image, annotations, score_threshold)
         entry = Entry(f'{path} ({image.file_name})', load, True, image.subset)
         side.entries.setdefault(image_name(image.file_name), []).append(entry)
         side.coco_images[image_id] = image

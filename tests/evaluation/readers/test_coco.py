@@ -47,7 +47,7 @@ def coco(annotations, images=IMAGES):
 def read(path, image_id=7, threshold=0.0, images=None):
     content = read_coco(path, images)
     annotations = content.annotations[image_id]
-    return read_coco_image(path, content.images[image_id], annotations, threshold)
+    return read_coco_image(content.images[image_id], annotations, threshold)
 
 
 @pytest.mark.parametrize('encode', [compressed, uncompressed])
@@ -150,7 +150,7 @@ def test_text_that_is_not_json_is_refused_with_the_place(tmp_path):
 @pytest.mark.parametrize(
     ('segmentation', 'message'),
     [
-        (None, 'it has no mask'),
+        (None, 'annotation 100: it has no mask'),
         ([[1, 1, 2, 2]], 'three or more points'),
         ({'size': [9, 6], 'counts': [54]}, r'\(9, 6\) .* the image is \(6, 9\)'),
         ({'size': [6, 9], 'counts': [50]}, 'add up to'),
