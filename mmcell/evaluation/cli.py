@@ -86,7 +86,8 @@ def evaluate(
     click.echo(evaluation.text)
     if matching.ignored:
         names = ', '.join(path.name for path in matching.ignored[:4])
-        click.echo(f'{len(matching.ignored)} files of other kinds ignored: {names} ...', err=True)
+        more = ', ...' if len(matching.ignored) > 4 else ''
+        click.echo(f'ignored {len(matching.ignored)} of other kinds: {names}{more}', err=True)
     for failure in evaluation.failures:
         click.echo(f'failed: {failure.image or failure.files}: {failure.error}', err=True)
     if out is not None:

@@ -8,12 +8,13 @@ import multiprocessing
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from mmcell.engine.errors import UserError
 from mmcell.evaluation.pairs import Pair, Reading, Scored, failure, score_pair
-from mmcell.evaluation.readers.files import Failure, Side, find_side, image_name, one_line
+from mmcell.evaluation.readers.files import Failure, Side, find_side, image_name
 from mmcell.evaluation.registry import check_scores
 from mmcell.evaluation.summary import DEFAULT_SCORES, Row, render_text, summarize, write_summary
 
@@ -77,7 +78,7 @@ def match_sides(gt: str | Path, pred: str | Path, score_threshold: float = 0.5) 
     """
     try:
         gt_side = find_side(gt)
-        pred_side = find_side(pred, gt_side.coco_images, score_threshold)
+        pred_side = find_side(pred, gt_side.coco_files, score_threshold)
     except ValueError as error:
         raise UserError(str(error)) from error
     pairs, failures = [], [*gt_side.failures, *pred_side.failures]
@@ -142,16 +143,41 @@ def _in_any_order(
         for k, pair in enumerate(pairs):
             yield k, score_pair(pair, scores)
         return
-    # Not fork: the progress bar has a thread, and a forked child may inherit its locks.
-    context = multiprocessing.get_context('spawn')
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
-        futures = {pool.submit(score_pair, pair, scores): k for k, pair in enumerate(pairs)}
-        for future in as_completed(futures):
-            k = futures[future]
+    futures, unfinished = {}, []
+    with _processes(workers) as pool:
+        for k, pair in enumerate(pairs):
             try:
-                yield k, future.result()
-            except Exception as error:  # a process that died, such as for want of memory
-                yield k, failure(pairs[k], f'{one_line(error)} Try --workers 1.')
+                futures[pool.submit(score_pair, pair, scores)] = k
+            except BrokenProcessPool:
+                unfinished.append(k)
+        for future in as_completed(futures):
+            try:
+                yield futures[future], future.result()
+            except BrokenProcessPool:
+                unfinished.append(futures[future])
+    # A process died, and its pool with it: which pair did it shows when each is alone.
+    yield from _one_by_one(pairs, scores, sorted(unfinished))
+
+
+def _one_by_one(
+    pairs: Sequence[Pair], scores: Sequence[str], order: Sequence[int]
+) -> Iterator[tuple[int, Scored | Failure]]:
+    """Score the pairs that ``order`` names in a process of their own, a new one for each death."""
+    left = list(order)
+    while left:
+        with _processes(1) as pool:
+            while left:
+                k = left.pop(0)
+                try:
+                    yield k, pool.submit(score_pair, pairs[k], scores).result()
+                except BrokenProcessPool:
+                    yield k, failure(pairs[k], 'the process that scored it died: out of memory?')
+                    break
+
+
+def _processes(workers: int) -> ProcessPoolExecutor:
+    # Not fork: the progress bar has a thread, and a forked child may inherit its locks.
+    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context('spawn'))
 
 
 def read_subsets(path: Path) -> dict[str, list[str]]:

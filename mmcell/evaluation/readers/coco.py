@@ -57,7 +57,7 @@ def read_coco(path: Path, images: Mapping[Any, CocoImage] | None = None) -> Coco
         if not images:
             raise ValueError(
                 f'{path}: is a list, as COCO results are, which names images by id alone; it needs '
-                'the COCO file of these images as ground truth'
+                'the one COCO file of these images as ground truth'
             )
         known, annotations = dict(images), content
     elif isinstance(content, dict) and {'images', 'annotations'} <= set(content):

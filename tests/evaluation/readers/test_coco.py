@@ -106,7 +106,9 @@ def test_a_list_of_results_takes_its_images_from_the_other_side(tmp_path):
     path = write(tmp_path / 'results.json', results)
     np.testing.assert_array_equal(read(path, 3, images=gt.images).label_map, FIRST)
     assert read(path, 7, images=gt.images).label_map.shape == SIZE
-    with pytest.raises(ValueError, match='results.json: .* needs the COCO file of these images'):
+    with pytest.raises(
+        ValueError, match='results.json: .* needs the one COCO file of these images'
+    ):
         read_coco(path)
 
 
