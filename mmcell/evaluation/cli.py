@@ -13,13 +13,13 @@ import click
 @click.option('--pred', required=True, help='Predictions, the same.')
 @click.option(
     '--scores',
-    help="Names, such as 'aji,pq'; 'all' for every one. [default: those of the papers]",
+    help="Names, such as 'aji,pq' (a wrong one lists them); 'all'. [default: those of the papers]",
 )
 @click.option('--out', type=click.Path(path_type=Path), help='Folder for tables and summary.')
 @click.option(
     '--workers',
     type=click.IntRange(min=1),
-    help='Processes. [default: what cores and images are worth]',
+    help='Processes. [default: one for 32 images, up to the number of cores]',
 )
 @click.option(
     '--subsets',
@@ -65,15 +65,15 @@ def evaluate(
         choose_scores,
         conclude,
         match_sides,
+        prepare_out,
         read_subsets,
-        require_no_results,
         score_pairs,
     )
 
     with plain_errors():
         chosen = choose_scores(scores)
         if out is not None:
-            require_no_results(out)
+            prepare_out(out)
         members = read_subsets(subsets) if subsets else None
         matching = match_sides(gt, pred, score_threshold)
         with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty()) as progress:

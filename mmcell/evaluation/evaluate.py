@@ -95,17 +95,12 @@ def _mismatch(name: str, gt: Side, pred: Side) -> Failure | None:
     sides = {'ground truth': gt.entries.get(name, []), 'prediction': pred.entries.get(name, [])}
     files = '; '.join(entry.source for entries in sides.values() for entry in entries)
     for kind, entries in sides.items():
-        if len(entries) > 1:
-            both = ' and '.join(entry.source for entry in entries)
-            return Failure(
-                name,
-                files,
-                f'its {kind} is ambiguous, {both}; choose with a pattern such as '
-                "'folder/*_masks.tif'",
-            )
-    for kind, entries in sides.items():
         if not entries:
             return Failure(name, files, f'has no {kind}')
+        if len(entries) > 1:
+            several = ' and '.join(entry.source for entry in entries)
+            hint = "choose with a pattern such as 'folder/*_masks.tif'"
+            return Failure(name, files, f'its {kind} is ambiguous, {several}; {hint}')
     return None
 
 
@@ -128,7 +123,7 @@ def score_pairs(
         One result per pair, in their order, for any number of workers.
     """
     if workers is None:
-        workers = min(os.cpu_count() or 1, math.ceil(len(pairs) / _IMAGES_PER_WORKER))
+        workers = min(_cores(), math.ceil(len(pairs) / _IMAGES_PER_WORKER))
     results: list[Scored | Failure | None] = [None] * len(pairs)
     for k, result in _in_any_order(pairs, scores, workers):
         results[k] = result
@@ -175,6 +170,13 @@ def _one_by_one(
                     break
 
 
+def _cores() -> int:
+    """Those that this process may use, where the system tells."""
+    if hasattr(os, 'sched_getaffinity'):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def _processes(workers: int) -> ProcessPoolExecutor:
     # Not fork: the progress bar has a thread, and a forked child may inherit its locks.
     return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context('spawn'))
@@ -201,6 +203,11 @@ def read_subsets(path: Path) -> dict[str, list[str]]:
             for line in table:
                 if not line['image'] or not line['subset']:
                     raise ValueError(f'line {table.line_num} lacks an image or a subset')
+                # Semicolons join names in per_image.csv.
+                if ';' in line['subset']:
+                    raise ValueError(
+                        f'line {table.line_num} has {line["subset"]!r}: give each subset a line'
+                    )
                 names = subsets.setdefault(image_name(line['image']), [])
                 names += [name for name in [line['subset']] if name not in names]
     except (ValueError, OSError, csv.Error) as error:
@@ -225,7 +232,7 @@ def conclude(
         matching: of :func:`match_sides`.
         results: of :func:`score_pairs`.
         scores: names of the scores in the results.
-        out_dir: made where missing; None writes nothing.
+        out_dir: of :func:`prepare_out`; None writes nothing.
         subsets: of :func:`read_subsets`, in place of those that a COCO ground truth names.
         options: how this was called, for ``summary.json``.
     """
@@ -236,36 +243,38 @@ def conclude(
     notes = [*_reading_notes(readings), *_subset_notes(rows, subsets)]
     if failures:
         notes.append(f'{len(failures)} images or files are not scored and not in these numbers')
-    if out_dir is not None:
-        out_dir.mkdir(parents=True, exist_ok=True)
     if out_dir is not None and failures:
         with open(out_dir / 'failures.csv', 'w', newline='', encoding='utf-8') as file:
             csv.writer(file).writerows([Failure._fields, *failures])
     if not rows:
         return Evaluation('no image was scored', failures)
-    summary = summarize(rows, scores=scores)
+    summary = {
+        **summarize(rows, scores=scores),
+        'options': dict(options or {}),
+        'overlap_rule': OVERLAP_RULE,
+        'objects': {side: total._asdict() for side, total in readings.items()},
+        'failures': len(failures),
+    }
     if out_dir is not None:
-        more = {
-            'options': dict(options or {}),
-            'overlap_rule': OVERLAP_RULE,
-            'objects': {side: total._asdict() for side, total in readings.items()},
-            'failures': len(failures),
-        }
-        write_summary(out_dir, rows, {**summary, **more})
+        write_summary(out_dir, rows, summary)
         with open(out_dir / 'summary.md', 'a', encoding='utf-8') as file:
             file.writelines(f'\n{note}.\n' for note in notes)
     return Evaluation('\n'.join([render_text(summary), *notes]), failures)
 
 
-def require_no_results(out_dir: Path) -> None:
-    """Refuse a folder of an earlier call, whose files would mix with those of this one.
+def prepare_out(out_dir: Path) -> None:
+    """Make the folder for results before the work, not after it.
 
     Raises:
-        UserError: If it holds results.
+        UserError: If it cannot be made, or holds results, which would mix with those of this call.
     """
     for name in ('summary.json', 'failures.csv'):
         if (out_dir / name).exists():
             raise UserError(f'{out_dir} holds results already: choose another folder or delete it.')
+    try:
+        out_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f'{out_dir}: cannot be made: {error}') from error
 
 
 def _with_subsets(row: Row, subsets: Mapping[str, Sequence[str]] | None) -> Row:

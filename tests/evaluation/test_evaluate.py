@@ -387,6 +387,7 @@ def test_a_coco_ground_truth_brings_its_subsets(tmp_path):
     [
         ('name,subset\na,b\n', 'expected the columns image and subset'),
         ('image,subset\na,\n', 'line 2 lacks an image or a subset'),
+        ('image,subset\na,b;c\n', "line 2 has 'b;c': give each subset a line"),
         ('', 'expected the columns'),
     ],
 )
@@ -418,6 +419,13 @@ def test_wrong_options_are_refused(folders, options, code, message):
     result = run(folders, *options)
     assert result.exit_code == code
     assert message in result.output
+
+
+def test_a_folder_that_cannot_be_made_is_refused_before_the_work(folders):
+    result = run(folders, '--out', folders / 'gt' / 'a.tif')
+    assert result.exit_code == 1
+    assert 'a.tif: cannot be made' in result.output
+    assert '| aji' not in result.output
 
 
 def test_results_of_an_earlier_call_are_not_mixed_with(folders):
