@@ -76,12 +76,12 @@ def read_aperio(path: Path, size: tuple[int, int]) -> tuple[list[Rle], list[str]
     outside = sum(not _inside(region.rings[0], size) for region in regions)
     notes = []
     if not regions:
-        notes.append('has no region, so it shows no object')
+        notes.append('its XML has no region, so it shows no object')
     if len(kept) < len(rles):
-        notes.append(f'{len(rles) - len(kept)} regions without a single pixel centre are left out')
+        notes.append(f'regions without a single pixel centre, left out: {len(rles) - len(kept)}')
     if outside:
-        notes.append(f'{outside} regions overshoot the border of the image and are cut off there')
-    return kept, [f'{path.name}: {note}' for note in notes]
+        notes.append(f'regions that overshoot the border, cut off there: {outside}')
+    return kept, notes
 
 
 def _regions(root: ElementTree.Element, path: Path, size: tuple[int, int]) -> Iterator[_Region]:
