@@ -135,6 +135,29 @@ def overlap_table(gt: LabelMap, pred: npt.ArrayLike | None = None) -> OverlapTab
     return OverlapTable(gt_ids, pred_ids, gt_areas, pred_areas, gt_index, pred_index, intersections)
 
 
+def object_boxes(label_map: npt.ArrayLike) -> tuple[npt.NDArray[np.integer], IntArray]:
+    """Ids of the objects of a label map, and the tight boxes around them.
+
+    Args:
+        label_map: (H, W) integers, 0 = background; ids may have gaps.
+
+    Returns:
+        ``ids`` (N,) ascending, and (N, 4) x1, y1, x2, y2 in pixels, right and bottom exclusive.
+
+    Raises:
+        ValueError: If the map is not two-dimensional, not integer or negative somewhere.
+    """
+    labels = _label_map(label_map, 'label_map')
+    rows, columns = np.nonzero(labels)
+    ids, owner = np.unique(labels[rows, columns], return_inverse=True)
+    low = np.full((2, len(ids)), max(labels.shape))
+    high = np.zeros((2, len(ids)), dtype=np.int64)
+    for axis, positions in enumerate((columns, rows)):
+        np.minimum.at(low[axis], owner, positions)
+        np.maximum.at(high[axis], owner, positions + 1)
+    return ids, np.concatenate([low, high]).T
+
+
 def _label_map(label_map: npt.ArrayLike | None, name: str) -> npt.NDArray[np.integer]:
     """``label_map`` as an array, checked."""
     labels = np.asarray(label_map)
