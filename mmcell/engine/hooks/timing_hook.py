@@ -27,7 +27,7 @@ PREDICTION = (
     'to the device, network, NMS and decoding'
 )
 FLATTENING = 'from masks in their boxes to one label map in host memory'
-NOT_INCLUDED = 'reading and resizing images (data workers do it meanwhile), scoring, pictures'
+NOT_INCLUDED = 'reading and resizing images, scoring, pictures'
 PEAK_RSS = 'largest resident memory of the process up to the last prediction, without data workers'
 PEAK_CUDA = 'largest memory that tensors took during the test, warm-up included'
 
@@ -163,7 +163,7 @@ def render_timing(timing: dict[str, Any]) -> str:
         f'{timing["n_images"]} images of {timing["median_megapixels"]:.2f} megapixels (median), '
         f'{timing["warmup_images"]} before them not counted, batches of {timing["batch_size"]}',
         f'{timing["device"]}, {timing["threads"]} threads, {timing["data_workers"]} data workers, '
-        f'{timing["processes"]} processes',
+        f'{timing["processes"]} processes, the first of which was measured',
         *(f'{name}: {text}' for name, text in words.items()),
         f'not included: {timing["not_included"]}',
     ]
