@@ -59,6 +59,15 @@ def test_ids_keep_their_value_in_any_integer_type(dtype):
     assert table.intersections.tolist() == [1]
 
 
+@pytest.mark.parametrize('dtype', [np.uint8, np.int8])
+def test_every_id_of_a_small_integer_type_may_occur(dtype):
+    gt = np.arange(np.iinfo(dtype).max + 1, dtype=dtype)[None]
+    table = overlap_table(gt, gt)
+    assert table.gt_ids.dtype == dtype
+    assert table.gt_ids.tolist() == list(range(1, np.iinfo(dtype).max + 1))
+    assert table.gt_areas.tolist() == table.intersections.tolist() == [1] * np.iinfo(dtype).max
+
+
 def test_maps_without_background_lose_no_object():
     table = overlap_table([[3, 3, 7]], [[2, 5, 5]])
     assert table.gt_ids.tolist() == [3, 7]
