@@ -1,8 +1,10 @@
 """Scores of a predicted label map against the ground truth: numpy only, usable with any tool.
 
 Every function takes two label maps (0 = background; ids need not be contiguous) or, in their
-place, one :class:`~mmcell.functional.overlap.OverlapTable` that serves them all. Where neither map
-holds an object there is nothing to measure and scores are NaN; where only one does, they are 0.
+place, one :class:`~mmcell.functional.overlap.OverlapTable` that serves them all; distances need the
+maps, and ranked precision takes confidences besides. Where neither map holds an object there is
+nothing to measure and scores are NaN; where only one does, they are 0. ``__all__`` lists everything
+that this and its neighbouring modules offer.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from mmcell.functional.assignment import best_assignment, greedy_assignment
 from mmcell.functional.challenge_scores import (
     CtcCounts,
     ctc_counts,
@@ -21,7 +24,7 @@ from mmcell.functional.challenge_scores import (
     dsb_score,
 )
 from mmcell.functional.object_distances import object_hausdorff
-from mmcell.functional.overlap import IntArray, LabelMap, OverlapTable, overlap_table
+from mmcell.functional.overlap import IntArray, LabelMap, OverlapTable, object_boxes, overlap_table
 from mmcell.functional.ranked_precision import (
     IOU_THRESHOLDS,
     PairIous,
@@ -57,10 +60,13 @@ __all__ = [
     'pair_ious',
     'box_ious',
     'rle_ious',
+    'object_boxes',
+    'overlap_table',
     'CtcCounts',
     'MatchCounts',
     'PairIous',
     'PanopticQuality',
+    'OverlapTable',
     'RankedMatches',
     'IOU_THRESHOLDS',
 ]
@@ -117,15 +123,7 @@ def aji(gt: LabelMap, pred: npt.ArrayLike | None = None, exclusive: bool = True)
     # Within a ground-truth object by descending IoU; lexsort is stable, so ties stay in id order.
     order = np.lexsort((-table.ious, table.gt_index))
     if exclusive:
-        partner_free = np.ones(table.n_pred, dtype=bool)
-        gt_free = np.ones(table.n_gt, dtype=bool)
-        chosen = []
-        for pair in order:
-            g, p = table.gt_index[pair], table.pred_index[pair]
-            if gt_free[g] and partner_free[p]:
-                gt_free[g] = partner_free[p] = False
-                chosen.append(pair)
-        return _aggregated_jaccard(table, np.array(chosen, dtype=np.int64))
+        return _aggregated_jaccard(table, greedy_assignment(table, order))
     _, first = np.unique(table.gt_index[order], return_index=True)
     return _aggregated_jaccard(table, order[first])
 
@@ -143,7 +141,7 @@ def aji_plus(gt: LabelMap, pred: npt.ArrayLike | None = None) -> float:
     Source: Graham et al., HoVer-Net, Medical Image Analysis 58 (2019) 101563.
     """
     table = overlap_table(gt, pred)
-    return _aggregated_jaccard(table, _best_assignment(table))
+    return _aggregated_jaccard(table, best_assignment(table))
 
 
 def dice(gt: LabelMap, pred: npt.ArrayLike | None = None) -> float:
@@ -305,23 +303,3 @@ def _aggregated_jaccard(table: OverlapTable, pairs: IntArray) -> float:
         + table.pred_areas[alone_pred].sum()
     )
     return float(table.intersections[pairs].sum() / union) if union else float('nan')
-
-
-def _best_assignment(table: OverlapTable) -> IntArray:
-    """Pairs of the one-to-one assignment that maximises the sum of IoU."""
-    from scipy.sparse import csr_array
-    from scipy.sparse.csgraph import min_weight_full_bipartite_matching
-
-    if len(table.gt_index) == 0:
-        return np.zeros(0, dtype=np.int64)
-    # A column of its own for every object makes "no partner" a choice and a full matching possible.
-    # Weights are IoU + 1 because a stored 0 counts as no edge; the 1 is paid by every object alike.
-    everyone = np.arange(table.n_gt)
-    rows = np.concatenate([table.gt_index, everyone])
-    columns = np.concatenate([table.pred_index, table.n_pred + everyone])
-    weights = np.concatenate([1 + table.ious, np.ones(table.n_gt)])
-    graph = csr_array((weights, (rows, columns)), shape=(table.n_gt, table.n_pred + table.n_gt))
-    gt_index, partner = min_weight_full_bipartite_matching(graph, maximize=True)
-    chosen = np.full(table.n_gt, -1)
-    chosen[gt_index] = partner
-    return np.flatnonzero(chosen[table.gt_index] == table.pred_index)
