@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 from mmengine.config import Config
+from mmengine.logging import print_log
 
 from mmcell.evaluation.summary import Row, render_text, summarize, write_summary
 
@@ -69,8 +70,8 @@ def cross_validate(
     for fold, fold_cfg in enumerate(configs, start=1):
         _run_fold(fold_cfg, fold, amp, processes)
     summary = pool_folds([root / f'fold{fold}' / 'test' for fold in range(1, folds + 1)], root)
-    print(render_text(summary))
-    print(_folds_table(summary))
+    print_log(render_text(summary))
+    print_log(_folds_table(summary))
     return summary
 
 
@@ -167,21 +168,22 @@ def _run_fold(cfg: Config, fold: int, amp: bool, processes: int) -> None:
             '--work-dir.'
         )
     if finished.is_file():
-        print(f'fold {fold}: finished already, in {folder}')
+        print_log(f'fold {fold}: finished already, in {folder}')
         return
     folder.mkdir(parents=True, exist_ok=True)
     file.write_text(cfg.pretty_text, encoding='utf-8')
-    print(f'fold {fold}: training, in {folder}', flush=True)
+    print_log(f'fold {fold}: training, in {folder}')
     _run('train', [str(file), '--resume', *(['--amp'] if amp else [])], fold, processes)
     checkpoint = find_resumable(folder)
     if checkpoint is None:
         raise UserError(f'the training of fold {fold} has left no checkpoint in {folder}.')
-    print(f'fold {fold}: testing {checkpoint}', flush=True)
+    print_log(f'fold {fold}: testing {checkpoint}')
     _run('test', [str(file), str(checkpoint)], fold, processes)
     finished.touch()
 
 
 def _status(command: list[str]) -> int:
+    sys.stdout.flush()  # what is said here comes before what the process says
     return subprocess.run(command, check=False).returncode
 
 
