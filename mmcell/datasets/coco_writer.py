@@ -31,10 +31,12 @@ class CellImage:
     Attributes:
         pixels: (H, W, 3) uint8, RGB.
         masks: one COCO RLE of size (H, W) per object; none for a negative image.
+        subsets: names of what the image belongs to, such as an organ; scored on their own.
     """
 
     pixels: npt.NDArray[np.uint8]
     masks: Sequence[Rle]
+    subsets: Sequence[str] = ()
 
     @classmethod
     def from_label_map(cls, pixels: npt.NDArray[np.uint8], label_map: npt.ArrayLike) -> CellImage:
@@ -205,9 +207,8 @@ def _append(coco: dict, file_name: str, image: CellImage) -> list[int]:
     """Add an image and its objects to ``coco``; returns the objects' areas in pixels."""
     height, width = image.pixels.shape[:2]
     image_id = len(coco['images']) + 1
-    coco['images'].append(
-        {'id': image_id, 'file_name': file_name, 'height': height, 'width': width}
-    )
+    entry = {'id': image_id, 'file_name': file_name, 'height': height, 'width': width}
+    coco['images'].append({**entry, 'subset': list(image.subsets)} if image.subsets else entry)
     areas = [int(coco_mask.area(mask)) for mask in image.masks]
     for mask, area in zip(image.masks, areas, strict=True):
         coco['annotations'].append(

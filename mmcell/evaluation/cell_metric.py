@@ -14,7 +14,9 @@ from mmdet.structures.mask import encode_mask_results
 from mmengine.evaluator import BaseMetric
 from mmengine.logging import MMLogger
 
+from mmcell.evaluation.registry import check_scores
 from mmcell.evaluation.summary import (
+    DEFAULT_SCORES,
     Row,
     as_metrics,
     render_text,
@@ -29,12 +31,13 @@ from mmcell.functional.scores import panoptic_quality
 
 @METRICS.register_module()
 class CellMetric(BaseMetric):
-    """AJI, AJI+, Dice, object F1 and panoptic quality of flattened predictions.
+    """AJI, AJI+, Dice, object F1, panoptic quality and more of flattened predictions.
 
     Predictions of class score below ``score_threshold`` are dropped, the others are flattened into
     one label map (a shared pixel goes to the higher ``mask_scores``, where the model gives them,
     else ``scores``), and every score is read from its overlap with the ground truth, whatever the
-    classes. With more than one class the mean of the pooled PQ of each is added.
+    classes. With more than one class the mean of the pooled PQ of each is added. Subsets that
+    images name in the annotation file (``subset``) are summarized on their own as well.
 
     Needs no annotation file: the ground truth comes with the data samples, so the test pipeline has
     to load annotations after resizing the image, at its original size.
@@ -49,6 +52,7 @@ class CellMetric(BaseMetric):
             and warned about, since objects may be missing there.
         out_dir: where to write ``per_image.csv``, ``summary.json`` and ``summary.md``; None writes
             nothing.
+        scores: which ones, of :data:`mmcell.evaluation.summary.DEFINITIONS`; 'all' for every one.
         collect_device, prefix: as in :class:`mmengine.evaluator.BaseMetric`.
     """
 
@@ -61,6 +65,7 @@ class CellMetric(BaseMetric):
         min_visible: float = 0.0,
         max_per_img: int | None = None,
         out_dir: str | None = None,
+        scores: str | Sequence[str] = DEFAULT_SCORES,
         collect_device: str = 'cpu',
         prefix: str | None = None,
     ) -> None:
@@ -70,6 +75,7 @@ class CellMetric(BaseMetric):
         self.min_visible = min_visible
         self.max_per_img = max_per_img
         self.out_dir = None if out_dir is None else Path(out_dir)
+        self.scores = check_scores(scores)
 
     def process(self, data_batch: Any, data_samples: Sequence[Mapping[str, Any]]) -> None:
         """Score each image and keep its numbers.
@@ -78,7 +84,8 @@ class CellMetric(BaseMetric):
             data_batch: not used.
             data_samples: each with ``pred_instances`` (``masks``: RoiMasks, RLEs or (N, H, W) bool
                 tensor; ``scores``, ``labels``, optionally ``mask_scores``), ``gt_instances``
-                (``masks``: LabelMapMasks or BitmapMasks; ``labels``) and ``ori_shape``.
+                (``masks``: LabelMapMasks or BitmapMasks; ``labels``) and ``ori_shape``; optionally
+                ``subset``, names of the subsets that the image belongs to.
 
         Raises:
             ValueError: If masks are missing or not of the image's size; names the image.
@@ -91,7 +98,14 @@ class CellMetric(BaseMetric):
                 raise ValueError(f'{image}: {error}') from error
             # One row per image, in order: what lets MMEngine cut off the images that a distributed
             # sampler repeats.
-            self.results.append({'image': image.name, 'img_id': sample.get('img_id'), **row})
+            self.results.append(
+                {
+                    'image': image.name,
+                    'img_id': sample.get('img_id'),
+                    'subset': list(sample.get('subset', ())),
+                    **row,
+                }
+            )
 
     def _score(self, sample: Mapping[str, Any]) -> Row:
         gt, pred = sample.get('gt_instances', {}), sample.get('pred_instances', {})
@@ -111,8 +125,8 @@ class CellMetric(BaseMetric):
             )
         kept = pred['scores'] >= self.score_threshold
         table = overlap_table(gt_map, self._pred_label_map(pred, kept, size))
-        row = {**score_image(table), 'n_detections': len(pred['scores'])}
-        if len(self._classes) > 1:
+        row = {**score_image(table, scores=self.scores), 'n_detections': len(pred['scores'])}
+        if len(self._classes) > 1 and 'pq' in self.scores:
             row['class_sums'] = _class_sums(
                 table,
                 gt['labels'].cpu().numpy(),
@@ -150,7 +164,7 @@ class CellMetric(BaseMetric):
             added up over images; ``images_left_out``; ``images_at_limit`` with ``max_per_img``.
         """
         logger: MMLogger = MMLogger.get_current_instance()
-        summary = summarize(results, self._classes)
+        summary = summarize(results, self._classes, self.scores)
         metrics = as_metrics(summary)
         logger.info(f'CellMetric\n{render_text(summary)}')
         if self.max_per_img is not None:
@@ -163,7 +177,7 @@ class CellMetric(BaseMetric):
                     'model.test_cfg.rcnn.max_per_img and the limits of the RPN before it.'
                 )
         if self.out_dir is not None:
-            options = ('score_threshold', 'mask_threshold', 'min_visible', 'max_per_img')
+            options = ('scores', 'score_threshold', 'mask_threshold', 'min_visible', 'max_per_img')
             summary['options'] = {name: getattr(self, name) for name in options}
             write_summary(self.out_dir, results, summary)
             logger.info(f'Scores per image and their summary are in {self.out_dir}')

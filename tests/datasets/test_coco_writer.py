@@ -74,6 +74,14 @@ def test_annotations_are_plain_coco(tmp_path):
     np.testing.assert_array_equal(read[:, :, ::-1], PIXELS)
 
 
+def test_subsets_are_written_with_their_images_and_only_there(tmp_path):
+    entries = {'a': lambda: CellImage(PIXELS, [], subsets=('unseen', 'liver')), 'neg': negative}
+    write_dataset(entries, {'test': ['a', 'neg']}, tmp_path, progress=False)
+    images = json.loads((tmp_path / 'annotations' / 'test.json').read_text())['images']
+    assert images[0]['subset'] == ['unseen', 'liver']
+    assert 'subset' not in images[1]
+
+
 def test_existing_data_set_is_replaced_only_on_request(tmp_path):
     write_dataset(ENTRIES, SPLITS, tmp_path, progress=False)
     with pytest.raises(FileExistsError, match='images exists already; say --overwrite'):
