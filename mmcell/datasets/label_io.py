@@ -31,7 +31,23 @@ def read_label_map(path: str | PathLike[str]) -> npt.NDArray[np.int64]:
             separate objects.
     """
     path = Path(path)
-    values = _load_npy(path) if path.suffix.lower() == '.npy' else read_raw(path).pixels
+    is_npy = path.suffix.lower() == '.npy'
+    return check_label_map(_load_npy(path) if is_npy else read_raw(path).pixels, path)
+
+
+def check_label_map(values: np.ndarray, path: Path) -> npt.NDArray[np.int64]:
+    """An array read from ``path`` as a label map.
+
+    Args:
+        values: integers of any width; axes of length 1 are dropped.
+        path: named in errors.
+
+    Returns:
+        (H, W) int64, 0 = background.
+
+    Raises:
+        ValueError: As :func:`read_label_map`.
+    """
     labels = values.squeeze() if values.ndim > 2 else values
     if labels.ndim == 3 and labels.shape[2] in (3, 4):
         raise ValueError(
