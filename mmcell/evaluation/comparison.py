@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mmcell.engine.errors import UserError, did_you_mean
+from mmcell.evaluation.readers.files import image_name
 from mmcell.evaluation.registry import check_scores
 from mmcell.evaluation.statistics import MIN_IMAGES, PairedTest, holm, paired_test
 from mmcell.evaluation.summary import BETTER
@@ -29,7 +30,8 @@ class Method:
     Attributes:
         name: as tables call it.
         source: the file that was read.
-        scores: score -> image -> value; NaN where it is undefined.
+        scores: score -> image -> value; NaN where it is undefined. Images go by their names without
+            suffixes, which tools write differently.
         subsets: image -> the subsets it belongs to.
         summary: content of ``summary.json`` beside the table; empty without one.
         timing: content of ``timing.json`` beside it; empty without one.
@@ -123,7 +125,8 @@ def read_method(path: str | Path, name: str | None = None) -> Method:
 
     Args:
         path: a table with a column ``image``, columns named like scores of mmcell and optionally
-            ``subset`` (names joined by ';'), or a folder that holds it as ``per_image.csv``.
+            ``subset`` (names joined by ';'), or a folder that holds it as ``per_image.csv``. Images
+            go by :func:`~mmcell.evaluation.readers.files.image_name`.
         name: what to call it; the folder's name, or that of the table, by default.
 
     Raises:
@@ -166,11 +169,10 @@ def _read_table(path: Path) -> tuple[dict[str, dict[str, float]], dict[str, tupl
                 # DictReader fills up short rows with None and collects what is too much under it.
                 if None in row or None in row.values():
                     raise UserError(f'{where}: expected {len(columns)} cells as in the heading')
-                image = row['image']
+                image = image_name(row['image'])
                 if not image or image in subsets:
-                    raise UserError(
-                        f'{where}: image {image!r} is {"again" if image else "no name"}'
-                    )
+                    problem = 'is there already' if image else 'has no name'
+                    raise UserError(f'{where}: image {row["image"]!r} {problem}')
                 subsets[image] = tuple(filter(None, row.get('subset', '').split(';')))
                 for column in known:
                     scores[column][image] = _number(row[column], f'{where}, {column}')

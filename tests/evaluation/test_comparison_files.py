@@ -24,7 +24,7 @@ from mmcell.evaluation.comparison_text import (
 )
 from mmcell.evaluation.quoted import load_quoted
 
-IMAGES = [f'{k:02}.png' for k in range(14)]
+IMAGES = [f'{k:02}' for k in range(14)]
 TIMING = {
     'fps': {'median': 4.0, 'q1': 3.0, 'q3': 5.0},
     'seconds_per_image': {'total': {'median': 0.25, 'q1': 0.2, 'q3': 0.3}},
@@ -91,10 +91,10 @@ def test_quoted_figures_stand_first_marked_and_without_tests(comparison):
 def test_the_reader_is_told_what_was_left_out():
     first = method('A', {'aji': [0.5, np.nan] * 7})
     second = method('B', {'aji': np.linspace(0.1, 0.4, 14)})
-    del second.subsets['00.png']
+    del second.subsets['00']
     text = render_markdown(compare_methods([first, second]))
-    assert '1 images left out of everything because a method lacks them: 00.png (B).' in text
-    assert 'AJI: 7 images left out because a method has no value there: 01.png, 03.png' in text
+    assert '1 images left out of everything because a method lacks them: 00 (B).' in text
+    assert 'AJI: 7 images left out because a method has no value there: 01, 03' in text
 
 
 def test_latex_escapes_every_special_character():
