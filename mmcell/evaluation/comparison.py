@@ -258,7 +258,7 @@ def _choose_scores(methods: Sequence[Method], scores: Iterable[str] | None) -> t
     try:
         return check_scores(scores, there)
     except ValueError as error:
-        raise UserError(f'{error} (what the tables hold)') from None
+        raise UserError(f'in these tables {error}') from None
 
 
 def _pair(methods: Sequence[Method]) -> tuple[list[str], dict[str, list[str]]]:

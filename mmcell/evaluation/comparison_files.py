@@ -93,8 +93,8 @@ def render_markdown(comparison: Comparison, quoted: Sequence[QuotedTable] = ()) 
     parts += ['## How to read it']
     parts += ['\n'.join(f'- {_escape_stars(text)}' for text in explanations(comparison))]
     if quoted:
-        parts += ['\n'.join(f'- {text}' for text in quotations(quoted))]
-    parts += ['\n'.join(f'- **{s}**: {DEFINITIONS[s]}.' for s in comparison.scores)]
+        parts += ['\n'.join(f'- {text}' for text in quotations(comparison, quoted))]
+    parts += ['\n'.join(f'- **{score_title(s)}**: {DEFINITIONS[s]}.' for s in comparison.scores)]
     return '# Comparison\n\n' + '\n\n'.join(parts) + '\n'
 
 
@@ -149,7 +149,7 @@ def render_latex(comparison: Comparison, quoted: Sequence[QuotedTable] = ()) -> 
     caption = [
         f'Mean and standard deviation over {len(comparison.images)} images, the best in bold. '
         f'{comparison.reference} is better by {STARS}.',
-        *quotations(quoted),
+        *quotations(comparison, quoted),
     ]
     notes = ['Needs \\usepackage{booktabs}.', *explanations(comparison)]
     parts = [
@@ -160,7 +160,7 @@ def render_latex(comparison: Comparison, quoted: Sequence[QuotedTable] = ()) -> 
     if tests:
         head = [' & '.join(escape_latex(heading) for heading in OUTCOME_HEADINGS) + r' \\']
         caption = [f'{comparison.reference} against the other methods.']
-        parts.append(_latex_table('ll' + 'r' * 9 + 'l', head, tests, caption))
+        parts.append(_latex_table('lll' + 'r' * 9, head, tests, caption))
     return '\n\n'.join(parts) + '\n'
 
 
@@ -187,8 +187,8 @@ def _latex_cell(cell: Cell | None) -> str:
     if cell is None:
         return '--'
     mean = rf'\textbf{{{cell.mean}}}' if cell.is_best else escape_latex(cell.mean)
-    stars = f'$^{{{cell.stars}}}$' if cell.stars else ''
-    return mean + (f' ({escape_latex(cell.std)})' if cell.std else '') + stars
+    std = f' ({escape_latex(cell.std)})' if cell.std else ''
+    return mean + std + _raised(cell.stars)
 
 
 def _latex_p(text: str) -> str:
@@ -198,7 +198,11 @@ def _latex_p(text: str) -> str:
         return re.sub(r'^-(?=\d)', '$-$', escape_latex(text))
     number, power, stars = match.groups()
     shown = rf'${number} \times 10^{{{int(power)}}}$' if power else number
-    return shown + (f'$^{{{stars}}}$' if stars else '')
+    return shown + _raised(stars)
+
+
+def _raised(stars: str) -> str:
+    return rf'\textsuperscript{{{stars}}}' if stars else ''
 
 
 def escape_latex(text: str) -> str:

@@ -50,6 +50,7 @@ class Outcome(NamedTuple):
 
     score: str
     other: str
+    finding: str
     n: str
     difference: str
     interval: str
@@ -59,12 +60,11 @@ class Outcome(NamedTuple):
     p_t_holm: str
     p_wilcoxon: str
     p_wilcoxon_holm: str
-    finding: str
 
 
 OUTCOME_HEADINGS = (
-    'score', 'against', 'n', 'mean difference', f'{CONFIDENCE:.0%} interval', 'won/equal/lost', 't',
-    'p (t)', 'p (t), Holm', 'p (Wilcoxon)', 'p (Wilcoxon), Holm', 'finding',
+    'score', 'against', 'finding', 'n', 'difference', f'{CONFIDENCE:.0%} interval',
+    'won/tied/lost', 't', 'p (t)', 'Holm', 'p (Wilcoxon)', 'Holm',
 )  # fmt: skip
 
 
@@ -150,13 +150,18 @@ def _letters(count: int) -> list[str]:
     return [chr(ord('a') + k % 26) * (1 + k // 26) for k in range(count)]
 
 
-def quotations(quoted: Sequence[QuotedTable]) -> list[str]:
-    """Where quoted figures are from, one sentence per file, each with its letter."""
-    return [
-        f'[{letter}] Quoted from {q.source}, table {q.table}, on {q.dataset}; measured there, not '
-        f'here, and not tested.{" " + q.notes if q.notes else ""}'
-        for letter, q in zip(_letters(len(quoted)), quoted, strict=True)
-    ]
+def quotations(comparison: Comparison, quoted: Sequence[QuotedTable]) -> list[str]:
+    """Where quoted figures are from, a few sentences per file, with its letter."""
+    said = []
+    for letter, q in zip(_letters(len(quoted)), quoted, strict=True):
+        text = (
+            f'[{letter}] Quoted from {q.source}, table {q.table}, on {q.dataset}; measured there, '
+            'not here, and not tested.'
+        )
+        if not _quoted_lines(comparison, q, letter):
+            text += ' It has no figure for the columns of this table.'
+        said.append(f'{text} {q.notes}'.rstrip())
+    return said
 
 
 def outcomes(comparison: Comparison) -> list[Outcome]:
@@ -173,6 +178,7 @@ def _outcome(score: str, other: str, tested: Tested) -> Outcome:
     return Outcome(
         score_title(score),
         other,
+        finding(score, tested),
         str(test.n),
         f'{test.mean_difference:+.4f}',
         f'{number(test.ci_low)} to {number(test.ci_high)}',
@@ -182,7 +188,6 @@ def _outcome(score: str, other: str, tested: Tested) -> Outcome:
         p_text(tested.p_t_holm) + mark(tested.p_t_holm),
         p_text(test.p_wilcoxon),
         p_text(tested.p_wilcoxon_holm) + mark(tested.p_wilcoxon_holm),
-        finding(score, tested),
     )
 
 
@@ -207,14 +212,14 @@ def explanations(comparison: Comparison) -> list[str]:
     """How the figures came about, and everything that was left out."""
     reference = comparison.reference
     said = [
-        f'{len(comparison.images)} images, paired by file name. Mean and standard deviation '
-        '(n - 1) over images.',
+        f'{_image_counts(comparison)}, paired by file name. Mean and standard deviation (n - 1) '
+        'over images.',
         f'Tests on all images, one-tailed; alternative: {reference} is better. Paired t-test and '
-        "Wilcoxon signed-rank test (equal images dropped), each with Holm's correction over the "
+        "Wilcoxon signed-rank test (ties dropped), each with Holm's correction over the "
         f'methods compared in a score. Stars in the table: {STARS}.',
-        f'Mean difference: {reference} minus the other method, of absolute values where 0 is best. '
-        f'Its {CONFIDENCE:.0%} interval is two-sided: bootstrap of the images (BCa, '
-        f'{NUM_RESAMPLES:,} resamples, seed {comparison.seed}).',
+        f'Difference: mean over images of {reference} minus the other method, of absolute values '
+        f'where 0 is best. Its {CONFIDENCE:.0%} interval is two-sided: bootstrap of the images '
+        f'(BCa, {NUM_RESAMPLES:,} resamples, seed {comparison.seed}).',
     ]
     if comparison.left_out:
         listed = '; '.join(f'{i} ({", ".join(m)})' for i, m in comparison.left_out.items())
@@ -232,6 +237,12 @@ def explanations(comparison: Comparison) -> list[str]:
     for score, reason in comparison.untested.items():
         said.append(f'{score_title(score)}: not tested, {reason}.')
     return said
+
+
+def _image_counts(comparison: Comparison) -> str:
+    total = f'{len(comparison.images)} images'
+    parts = [f'{name} {len(i)}' for name, i in comparison.subsets.items() if name != ALL]
+    return f'{total} ({", ".join(parts)})' if parts else total
 
 
 def pooled_lines(comparison: Comparison) -> list[list[str]]:
