@@ -13,13 +13,13 @@ import click
 @click.option('--pred', required=True, help='Predictions, the same.')
 @click.option(
     '--scores',
-    help="Names, such as 'aji,pq'; 'all' for every one. [default: those of the papers]",
+    help="Names, such as 'aji,pq' (a wrong one lists them); 'all'. [default: those of the papers]",
 )
 @click.option('--out', type=click.Path(path_type=Path), help='Folder for tables and summary.')
 @click.option(
     '--workers',
     type=click.IntRange(min=1),
-    help='Processes. [default: what cores and images are worth]',
+    help='Processes. [default: one for 32 images, up to the number of cores]',
 )
 @click.option(
     '--subsets',
@@ -65,15 +65,15 @@ def evaluate(
         choose_scores,
         conclude,
         match_sides,
+        prepare_out,
         read_subsets,
-        require_no_results,
         score_pairs,
     )
 
     with plain_errors():
         chosen = choose_scores(scores)
         if out is not None:
-            require_no_results(out)
+            prepare_out(out)
         members = read_subsets(subsets) if subsets else None
         matching = match_sides(gt, pred, score_threshold)
         with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty()) as progress:
@@ -86,7 +86,8 @@ def evaluate(
     click.echo(evaluation.text)
     if matching.ignored:
         names = ', '.join(path.name for path in matching.ignored[:4])
-        click.echo(f'{len(matching.ignored)} files of other kinds ignored: {names} ...', err=True)
+        more = ', ...' if len(matching.ignored) > 4 else ''
+        click.echo(f'ignored {len(matching.ignored)} of other kinds: {names}{more}', err=True)
     for failure in evaluation.failures:
         click.echo(f'failed: {failure.image or failure.files}: {failure.error}', err=True)
     if out is not None:

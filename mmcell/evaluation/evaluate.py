@@ -8,12 +8,13 @@ import multiprocessing
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from mmcell.engine.errors import UserError
 from mmcell.evaluation.pairs import Pair, Reading, Scored, failure, score_pair
-from mmcell.evaluation.readers.files import Failure, Side, find_side, image_name, one_line
+from mmcell.evaluation.readers.files import Failure, Side, find_side, image_name
 from mmcell.evaluation.registry import check_scores
 from mmcell.evaluation.summary import DEFAULT_SCORES, Row, render_text, summarize, write_summary
 
@@ -77,7 +78,7 @@ def match_sides(gt: str | Path, pred: str | Path, score_threshold: float = 0.5) 
     """
     try:
         gt_side = find_side(gt)
-        pred_side = find_side(pred, gt_side.coco_images, score_threshold)
+        pred_side = find_side(pred, gt_side.coco_files, score_threshold)
     except ValueError as error:
         raise UserError(str(error)) from error
     pairs, failures = [], [*gt_side.failures, *pred_side.failures]
@@ -94,17 +95,12 @@ def _mismatch(name: str, gt: Side, pred: Side) -> Failure | None:
     sides = {'ground truth': gt.entries.get(name, []), 'prediction': pred.entries.get(name, [])}
     files = '; '.join(entry.source for entries in sides.values() for entry in entries)
     for kind, entries in sides.items():
-        if len(entries) > 1:
-            both = ' and '.join(entry.source for entry in entries)
-            return Failure(
-                name,
-                files,
-                f'its {kind} is ambiguous, {both}; choose with a pattern such as '
-                "'folder/*_masks.tif'",
-            )
-    for kind, entries in sides.items():
         if not entries:
             return Failure(name, files, f'has no {kind}')
+        if len(entries) > 1:
+            several = ' and '.join(entry.source for entry in entries)
+            hint = "choose with a pattern such as 'folder/*_masks.tif'"
+            return Failure(name, files, f'its {kind} is ambiguous, {several}; {hint}')
     return None
 
 
@@ -127,7 +123,7 @@ def score_pairs(
         One result per pair, in their order, for any number of workers.
     """
     if workers is None:
-        workers = min(os.cpu_count() or 1, math.ceil(len(pairs) / _IMAGES_PER_WORKER))
+        workers = min(_cores(), math.ceil(len(pairs) / _IMAGES_PER_WORKER))
     results: list[Scored | Failure | None] = [None] * len(pairs)
     for k, result in _in_any_order(pairs, scores, workers):
         results[k] = result
@@ -142,16 +138,48 @@ def _in_any_order(
         for k, pair in enumerate(pairs):
             yield k, score_pair(pair, scores)
         return
-    # Not fork: the progress bar has a thread, and a forked child may inherit its locks.
-    context = multiprocessing.get_context('spawn')
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
-        futures = {pool.submit(score_pair, pair, scores): k for k, pair in enumerate(pairs)}
-        for future in as_completed(futures):
-            k = futures[future]
+    futures, unfinished = {}, []
+    with _processes(workers) as pool:
+        for k, pair in enumerate(pairs):
             try:
-                yield k, future.result()
-            except Exception as error:  # a process that died, such as for want of memory
-                yield k, failure(pairs[k], f'{one_line(error)} Try --workers 1.')
+                futures[pool.submit(score_pair, pair, scores)] = k
+            except BrokenProcessPool:
+                unfinished.append(k)
+        for future in as_completed(futures):
+            try:
+                yield futures[future], future.result()
+            except BrokenProcessPool:
+                unfinished.append(futures[future])
+    # A process died, and its pool with it: which pair did it shows when each is alone.
+    yield from _one_by_one(pairs, scores, sorted(unfinished))
+
+
+def _one_by_one(
+    pairs: Sequence[Pair], scores: Sequence[str], order: Sequence[int]
+) -> Iterator[tuple[int, Scored | Failure]]:
+    """Score the pairs that ``order`` names in a process of their own, a new one for each death."""
+    left = list(order)
+    while left:
+        with _processes(1) as pool:
+            while left:
+                k = left.pop(0)
+                try:
+                    yield k, pool.submit(score_pair, pairs[k], scores).result()
+                except BrokenProcessPool:
+                    yield k, failure(pairs[k], 'the process that scored it died: out of memory?')
+                    break
+
+
+def _cores() -> int:
+    """Those that this process may use, where the system tells."""
+    if hasattr(os, 'sched_getaffinity'):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _processes(workers: int) -> ProcessPoolExecutor:
+    # Not fork: the progress bar has a thread, and a forked child may inherit its locks.
+    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context('spawn'))
 
 
 def read_subsets(path: Path) -> dict[str, list[str]]:
@@ -175,6 +203,11 @@ def read_subsets(path: Path) -> dict[str, list[str]]:
             for line in table:
                 if not line['image'] or not line['subset']:
                     raise ValueError(f'line {table.line_num} lacks an image or a subset')
+                # Semicolons join names in per_image.csv.
+                if ';' in line['subset']:
+                    raise ValueError(
+                        f'line {table.line_num} has {line["subset"]!r}: give each subset a line'
+                    )
                 names = subsets.setdefault(image_name(line['image']), [])
                 names += [name for name in [line['subset']] if name not in names]
     except (ValueError, OSError, csv.Error) as error:
@@ -199,7 +232,7 @@ def conclude(
         matching: of :func:`match_sides`.
         results: of :func:`score_pairs`.
         scores: names of the scores in the results.
-        out_dir: made where missing; None writes nothing.
+        out_dir: of :func:`prepare_out`; None writes nothing.
         subsets: of :func:`read_subsets`, in place of those that a COCO ground truth names.
         options: how this was called, for ``summary.json``.
     """
@@ -210,36 +243,38 @@ def conclude(
     notes = [*_reading_notes(readings), *_subset_notes(rows, subsets)]
     if failures:
         notes.append(f'{len(failures)} images or files are not scored and not in these numbers')
-    if out_dir is not None:
-        out_dir.mkdir(parents=True, exist_ok=True)
     if out_dir is not None and failures:
         with open(out_dir / 'failures.csv', 'w', newline='', encoding='utf-8') as file:
             csv.writer(file).writerows([Failure._fields, *failures])
     if not rows:
         return Evaluation('no image was scored', failures)
-    summary = summarize(rows, scores=scores)
+    summary = {
+        **summarize(rows, scores=scores),
+        'options': dict(options or {}),
+        'overlap_rule': OVERLAP_RULE,
+        'objects': {side: total._asdict() for side, total in readings.items()},
+        'failures': len(failures),
+    }
     if out_dir is not None:
-        more = {
-            'options': dict(options or {}),
-            'overlap_rule': OVERLAP_RULE,
-            'objects': {side: total._asdict() for side, total in readings.items()},
-            'failures': len(failures),
-        }
-        write_summary(out_dir, rows, {**summary, **more})
+        write_summary(out_dir, rows, summary)
         with open(out_dir / 'summary.md', 'a', encoding='utf-8') as file:
             file.writelines(f'\n{note}.\n' for note in notes)
     return Evaluation('\n'.join([render_text(summary), *notes]), failures)
 
 
-def require_no_results(out_dir: Path) -> None:
-    """Refuse a folder of an earlier call, whose files would mix with those of this one.
+def prepare_out(out_dir: Path) -> None:
+    """Make the folder for results before the work, not after it.
 
     Raises:
-        UserError: If it holds results.
+        UserError: If it cannot be made, or holds results, which would mix with those of this call.
     """
     for name in ('summary.json', 'failures.csv'):
         if (out_dir / name).exists():
             raise UserError(f'{out_dir} holds results already: choose another folder or delete it.')
+    try:
+        out_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f'{out_dir}: cannot be made: {error}') from error
 
 
 def _with_subsets(row: Row, subsets: Mapping[str, Sequence[str]] | None) -> Row:

@@ -1,6 +1,7 @@
 import csv
 import gzip
 import json
+import os
 import subprocess
 import sys
 
@@ -19,7 +20,8 @@ from mmcell.evaluation.evaluate import (
     read_subsets,
     score_pairs,
 )
-from mmcell.evaluation.readers.files import image_name
+from mmcell.evaluation.pairs import Pair
+from mmcell.evaluation.readers.files import Entry, image_name
 from mmcell.evaluation.summary import DEFAULT_SCORES, DEFINITIONS
 from mmcell.functional.polygons import label_map_to_polygons
 from mmcell.functional.rle import label_map_to_rles
@@ -176,6 +178,26 @@ def test_two_workers_give_what_one_gives(folders):
     assert [type(result).__name__ for result in one] == ['Scored', 'Scored', 'Failure']
 
 
+class Deadly:
+    """Ends the process that unpickles it."""
+
+    def __reduce__(self):
+        return os._exit, (1,)
+
+
+def test_a_pair_that_kills_its_process_is_named_and_the_others_are_scored(folders):
+    pairs = match_sides(folders / 'gt', folders / 'pred').pairs
+    expected = score_pairs(pairs, ['aji'], 1)
+    deadly = Pair('deadly', Entry('x.tif', Deadly(), True), Entry('y.tif', Deadly(), True))
+    found = score_pairs([*pairs[:2], deadly, pairs[2]], ['aji'], 2)
+    assert found.pop(2) == (
+        'deadly',
+        'x.tif; y.tif',
+        'the process that scored it died: out of memory?',
+    )
+    np.testing.assert_equal(found, expected)
+
+
 def test_workers_import_neither_torch_nor_mmdet():
     code = (
         'import sys, mmcell.evaluation.pairs; '
@@ -295,7 +317,7 @@ def test_files_of_other_kinds_are_mentioned(folders):
     (folders / 'pred' / '.hidden.tif').write_text('x')
     result = run(folders)
     assert result.exit_code == 0
-    assert '1 files of other kinds ignored: notes.txt' in result.stderr
+    assert 'ignored 1 of other kinds: notes.txt\n' in result.stderr
 
 
 def test_coco_results_with_scores_and_overlaps_are_reported(tmp_path):
@@ -323,6 +345,16 @@ def test_coco_results_with_scores_and_overlaps_are_reported(tmp_path):
     row = table(tmp_path / 'strict' / 'per_image.csv')[0]
     assert (row['n_pred'], row['n_detections'], row['pq']) == ('4', '5', '1.0')
     assert 'pred: 1 entries are left out' in strict.output
+
+
+def test_a_list_of_results_beside_two_coco_files_is_refused(tmp_path):
+    for name in ('train', 'val'):
+        (tmp_path / 'gt').mkdir(exist_ok=True)
+        write_coco(tmp_path / 'gt' / f'{name}.json', labels_of(0))
+    (tmp_path / 'results.json').write_text('[]')
+    found = failures(tmp_path, pred='results.json')
+    assert 'needs the one COCO file of these images as ground truth' in found['']
+    assert 'its ground truth is ambiguous' in found['img1']
 
 
 def test_subsets_get_a_table_each(folders):
@@ -355,6 +387,7 @@ def test_a_coco_ground_truth_brings_its_subsets(tmp_path):
     [
         ('name,subset\na,b\n', 'expected the columns image and subset'),
         ('image,subset\na,\n', 'line 2 lacks an image or a subset'),
+        ('image,subset\na,b;c\n', "line 2 has 'b;c': give each subset a line"),
         ('', 'expected the columns'),
     ],
 )
@@ -386,6 +419,13 @@ def test_wrong_options_are_refused(folders, options, code, message):
     result = run(folders, *options)
     assert result.exit_code == code
     assert message in result.output
+
+
+def test_a_folder_that_cannot_be_made_is_refused_before_the_work(folders):
+    result = run(folders, '--out', folders / 'gt' / 'a.tif')
+    assert result.exit_code == 1
+    assert 'a.tif: cannot be made' in result.output
+    assert '| aji' not in result.output
 
 
 def test_results_of_an_earlier_call_are_not_mixed_with(folders):

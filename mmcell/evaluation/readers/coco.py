@@ -57,7 +57,7 @@ def read_coco(path: Path, images: Mapping[Any, CocoImage] | None = None) -> Coco
         if not images:
             raise ValueError(
                 f'{path}: is a list, as COCO results are, which names images by id alone; it needs '
-                'the COCO file of these images as ground truth'
+                'the one COCO file of these images as ground truth'
             )
         known, annotations = dict(images), content
     elif isinstance(content, dict) and {'images', 'annotations'} <= set(content):
@@ -129,7 +129,18 @@ def _images(entries: list[Any], path: Path) -> dict[Any, CocoImage]:
             ) from error
         if image_id in images:
             raise ValueError(f'{path}: two images have the id {image_id!r}')
-        subset = entry.get('subset', [])
-        names = [subset] if isinstance(subset, str) else subset
-        images[image_id] = CocoImage(file_name, size, tuple(map(str, names)))
+        images[image_id] = CocoImage(file_name, size, _subset(entry, path))
     return images
+
+
+def _subset(entry: dict[str, Any], path: Path) -> tuple[str, ...]:
+    names = entry.get('subset', [])
+    names = [names] if isinstance(names, str) else names
+    if not isinstance(names, list) or not all(
+        isinstance(name, str) and name and ';' not in name for name in names
+    ):
+        raise ValueError(
+            f'{path}: image {entry["file_name"]}: its subset is {names!r}, expected a name or a '
+            'list of names, without semicolons'
+        )
+    return tuple(names)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -73,35 +73,35 @@ class Side(NamedTuple):
         entries: name of an image -> its objects; several where the name is ambiguous.
         failures: files that could not be understood.
         ignored: files of other kinds.
-        coco_images: images of its COCO files, by id.
+        coco_files: of each of its COCO files the images by id.
     """
 
     entries: dict[str, list[Entry]]
     failures: list[Failure]
     ignored: list[Path]
-    coco_images: dict[Any, CocoImage]
+    coco_files: list[dict[Any, CocoImage]]
 
 
 def find_side(
     source: str | Path,
-    coco_images: Mapping[Any, CocoImage] | None = None,
+    coco_files: Sequence[Mapping[Any, CocoImage]] = (),
     score_threshold: float = 0.0,
 ) -> Side:
     """Find the images of one side; only COCO files are read.
 
     Args:
         source: a file, a folder (what lies directly in it) or a pattern, ``'x/*_masks.tif'``.
-        coco_images: of the other side, which a list of COCO results refers to.
+        coco_files: of the other side; a list of COCO results refers to its only one.
         score_threshold: COCO objects with a score below it are left out, in [0, 1].
 
     Raises:
         ValueError: If nothing is there.
     """
-    side = Side({}, [], [], {})
+    side = Side({}, [], [], [])
     for path in _files(source):
         if path.name.lower().endswith(_COCO):
             try:
-                _add_coco(side, path, coco_images, score_threshold)
+                _add_coco(side, path, coco_files, score_threshold)
             except (ValueError, OSError) as error:
                 side.failures.append(Failure('', str(path), one_line(error)))
             continue
@@ -149,10 +149,12 @@ def _files(source: str | Path) -> list[Path]:
 def _add_coco(
     side: Side,
     path: Path,
-    coco_images: Mapping[Any, CocoImage] | None,
+    coco_files: Sequence[Mapping[Any, CocoImage]],
     score_threshold: float,
 ) -> None:
-    content = read_coco(path, coco_images)
+    # Ids of several files could clash.
+    content = read_coco(path, coco_files[0] if len(coco_files) == 1 else None)
+    side.coco_files.append(content.images)
     if content.problem:
         side.failures.append(Failure('', str(path), content.problem))
     for image_id, image in content.images.items():
@@ -160,4 +162,3 @@ def _add_coco(
         load = partial(read_coco_image, image, annotations, score_threshold)
         entry = Entry(f'{path} ({image.file_name})', load, True, image.subset)
         side.entries.setdefault(image_name(image.file_name), []).append(entry)
-        side.coco_images[image_id] = image

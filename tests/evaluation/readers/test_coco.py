@@ -106,7 +106,9 @@ def test_a_list_of_results_takes_its_images_from_the_other_side(tmp_path):
     path = write(tmp_path / 'results.json', results)
     np.testing.assert_array_equal(read(path, 3, images=gt.images).label_map, FIRST)
     assert read(path, 7, images=gt.images).label_map.shape == SIZE
-    with pytest.raises(ValueError, match='results.json: .* needs the COCO file of these images'):
+    with pytest.raises(
+        ValueError, match='results.json: .* needs the one COCO file of these images'
+    ):
         read_coco(path)
 
 
@@ -132,6 +134,8 @@ def test_annotations_of_no_known_image_are_a_problem_not_an_end(tmp_path):
         (3, 'is not COCO'),
         (coco([], [{'id': 1, 'file_name': 'a.png'}]), 'lacks id, file_name, height or width'),
         (coco([], [IMAGES[0], IMAGES[0]]), 'two images have the id 7'),
+        (coco([], [{**IMAGES[0], 'subset': 3}]), 'image train/a.png: its subset is 3'),
+        (coco([], [{**IMAGES[0], 'subset': ['a;b']}]), 'without semicolons'),
     ],
 )
 def test_json_that_is_not_coco_is_refused(tmp_path, content, message):
