@@ -16,7 +16,7 @@ from mmcell.engine.errors import UserError, did_you_mean
 from mmcell.evaluation.readers.files import image_name
 from mmcell.evaluation.registry import check_scores
 from mmcell.evaluation.statistics import MIN_IMAGES, PairedTest, holm, paired_test
-from mmcell.evaluation.summary import BETTER
+from mmcell.evaluation.summary import BETTER, DEFINITIONS
 
 ALL = 'all'
 # The columns of the papers' tables.
@@ -157,11 +157,11 @@ def _read_table(path: Path) -> tuple[dict[str, dict[str, float]], dict[str, tupl
         with open(path, newline='', encoding='utf-8-sig') as file:
             reader = csv.DictReader(file, strict=True)
             columns = reader.fieldnames or []
-            known = [column for column in columns if column in BETTER]
+            known = [column for column in columns if column in DEFINITIONS]
             if 'image' not in columns or not known:
                 raise UserError(
-                    f'{path}, line 1: expected a column "image" and some of {", ".join(BETTER)}, '
-                    f'got {", ".join(columns) or "nothing"}'
+                    f'{path}, line 1: expected a column "image" and some of '
+                    f'{", ".join(DEFINITIONS)}, got {", ".join(columns) or "nothing"}'
                 )
             scores: dict[str, dict[str, float]] = {column: {} for column in known}
             for row in reader:
@@ -252,7 +252,7 @@ def compare_methods(
 
 
 def _choose_scores(methods: Sequence[Method], scores: Iterable[str] | None) -> tuple[str, ...]:
-    there = [name for name in BETTER if any(name in method.scores for method in methods)]
+    there = [name for name in DEFINITIONS if any(name in method.scores for method in methods)]
     if scores is None:
         return tuple(name for name in DEFAULT_SCORES if name in there) or tuple(there)
     try:

@@ -18,12 +18,14 @@ import numpy as np
 import mmcell
 from mmcell.evaluation.comparison import ALL, Comparison
 from mmcell.evaluation.comparison_text import (
+    DEFINITIONS,
     OUTCOME_HEADINGS,
     POOLED,
     STARS,
     Cell,
     Line,
     columns,
+    definitions,
     explanations,
     lines,
     outcomes,
@@ -34,7 +36,7 @@ from mmcell.evaluation.comparison_text import (
 )
 from mmcell.evaluation.quoted import QuotedTable
 from mmcell.evaluation.statistics import CONFIDENCE, MIN_IMAGES, NUM_RESAMPLES
-from mmcell.evaluation.summary import BETTER, DEFINITIONS
+from mmcell.evaluation.summary import BETTER
 
 _CSV_COLUMNS = (
     'method', 'source', 'subset', 'score', 'mean', 'std', 'n', 'mean_difference', 'ci_low',
@@ -85,7 +87,7 @@ def render_markdown(comparison: Comparison, quoted: Sequence[QuotedTable] = ()) 
         parts += [_markdown_table(list(OUTCOME_HEADINGS), tests)]
     timing, timing_notes = timing_lines(comparison)
     for title, rows, notes in (
-        ('Pooled', pooled_lines(comparison), [POOLED]),
+        ('Pooled', pooled_lines(comparison, quoted), [POOLED]),
         ('Speed and memory', timing, timing_notes),
     ):
         if rows:
@@ -94,7 +96,7 @@ def render_markdown(comparison: Comparison, quoted: Sequence[QuotedTable] = ()) 
     parts += ['\n'.join(f'- {_escape_stars(text)}' for text in explanations(comparison))]
     if quoted:
         parts += ['\n'.join(f'- {text}' for text in quotations(comparison, quoted))]
-    parts += ['\n'.join(f'- **{score_title(s)}**: {DEFINITIONS[s]}.' for s in comparison.scores)]
+    parts += ['\n'.join(f'- **{title}**: {text}.' for title, text in definitions(comparison))]
     return '# Comparison\n\n' + '\n\n'.join(parts) + '\n'
 
 
@@ -276,6 +278,7 @@ def as_json(comparison: Comparison, quoted: Sequence[QuotedTable] = ()) -> dict[
             'seed': comparison.seed,
         },
         'quoted': [asdict(table) for table in quoted],
+        'pooled': {m.name: m.summary.get('pooled') for m in comparison.methods if m.summary},
         'timing': {m.name: m.timing for m in comparison.methods if m.timing},
         'versions': {'mmcell': mmcell.__version__, 'python': platform.python_version(), **packages},
         'time': datetime.now(timezone.utc).isoformat(timespec='seconds'),

@@ -10,14 +10,21 @@ from mmcell.engine.errors import UserError
 from mmcell.evaluation.comparison import ALL, Comparison, Tested
 from mmcell.evaluation.quoted import Figure, QuotedRow, QuotedTable
 from mmcell.evaluation.statistics import CONFIDENCE, NUM_RESAMPLES, mark
-from mmcell.evaluation.summary import BETTER
+from mmcell.evaluation.summary import BETTER, RANKED_DEFINITIONS
+from mmcell.evaluation.summary import DEFINITIONS as OF_LABEL_MAPS
 
-_TITLES = {'aji_plus': 'AJI+', 'dice': 'Dice', 'object_dice': 'Object Dice'}
-_ABBREVIATIONS = {'aji', 'f1', 'dq', 'sq', 'pq', 'sbd', 'ap', 'fps', 'seg', 'det'}
+# Of every score that a table may hold.
+DEFINITIONS = {**OF_LABEL_MAPS, **RANKED_DEFINITIONS}
+
+_WORDS = {
+    **{word: word.upper() for word in ('aji', 'f', 'dq', 'sq', 'pq', 'sbd', 'dsb', 'ap', 'fps')},
+    **{word: word.upper() for word in ('ctc', 'seg', 'det', 'op', 'csb')},
+    **{'dice': 'Dice', 'hausdorff': 'Hausdorff', 'iou': 'IoU'},
+}
 _ARROWS = {'higher': '↑', 'lower': '↓', 'zero': '→ 0'}
 _LEVEL = 0.05
 DASH = '–'
-POOLED = 'From counts added up over all images of a method, also those that another method lacks.'
+POOLED = 'Of all images of a method together, also those that another method lacks; not tested.'
 
 
 class Cell(NamedTuple):
@@ -70,9 +77,10 @@ OUTCOME_HEADINGS = (
 
 def score_title(score: str, with_arrow: bool = False) -> str:
     """A score as tables call it, on demand with the direction that is better."""
-    words = score.split('_')
-    shown = [word.upper() if word in _ABBREVIATIONS else word for word in words]
-    title = _TITLES.get(score, ' '.join(shown))
+    words = [word.rstrip('0123456789') for word in score.split('_')]
+    digits = [word.lstrip('abcdefghijklmnopqrstuvwxyz') for word in score.split('_')]
+    shown = [_WORDS.get(w, w) + number for w, number in zip(words, digits, strict=True)]
+    title = ' '.join(shown).replace('AJI plus', 'AJI+')
     title = title[0].upper() + title[1:]
     return f'{title} {_ARROWS[BETTER[score]]}' if with_arrow and score in BETTER else title
 
@@ -159,7 +167,7 @@ def quotations(comparison: Comparison, quoted: Sequence[QuotedTable]) -> list[st
             'not here, and not tested.'
         )
         if not _quoted_lines(comparison, q, letter):
-            text += ' It has no figure for the columns of this table.'
+            text += ' It has no figure for the columns of the first table.'
         said.append(f'{text} {q.notes}'.rstrip())
     return said
 
@@ -245,14 +253,32 @@ def _image_counts(comparison: Comparison) -> str:
     return f'{total} ({", ".join(parts)})' if parts else total
 
 
-def pooled_lines(comparison: Comparison) -> list[list[str]]:
-    """Values pooled over all images of a method, from its summary.json; headings first."""
+def pooled_lines(comparison: Comparison, quoted: Sequence[QuotedTable] = ()) -> list[list[str]]:
+    """Values of all images together, from each method's summary.json; headings first.
+
+    Average precision is there, which has no value per image, and so is what is quoted of it.
+    """
     pooled = {m.name: m.summary.get('pooled', {}) for m in comparison.methods}
-    scores = [s for s in comparison.scores if any(s in values for values in pooled.values())]
+    possible = (*comparison.scores, *RANKED_DEFINITIONS)
+    scores = [s for s in possible if any(s in values for values in pooled.values())]
     if not scores:
         return []
     rows = [[name, *(number(values.get(s)) for s in scores)] for name, values in pooled.items()]
+    ranked = [score if score in RANKED_DEFINITIONS else '' for score in scores]
+    for letter, table in zip(_letters(len(quoted)), quoted, strict=True):
+        for row in table.rows:
+            if row.subset == ALL and row.scores.keys() & set(ranked):
+                figures = (row.scores.get(score) for score in ranked)
+                means = [DASH if figure is None else number(figure.mean) for figure in figures]
+                rows.append([f'{row.method} [{letter}]', *means])
     return [['method', *map(score_title, scores)], *rows]
+
+
+def definitions(comparison: Comparison) -> list[tuple[str, str]]:
+    """Title and meaning of every score that was measured."""
+    pooled = {score for m in comparison.methods for score in m.summary.get('pooled', {})}
+    shown = (*comparison.scores, *(score for score in RANKED_DEFINITIONS if score in pooled))
+    return [(score_title(score), DEFINITIONS[score]) for score in shown]
 
 
 def timing_lines(comparison: Comparison) -> tuple[list[list[str]], list[str]]:

@@ -18,6 +18,7 @@ from mmcell.evaluation.comparison_text import (
     DASH,
     OUTCOME_HEADINGS,
     POOLED,
+    definitions,
     explanations,
     lines,
     number,
@@ -28,7 +29,6 @@ from mmcell.evaluation.comparison_text import (
     timing_lines,
 )
 from mmcell.evaluation.quoted import Figure, QuotedTable
-from mmcell.evaluation.summary import DEFINITIONS
 
 _MAX_PNG_BYTES = 500_000
 _TEMPLATE = Path(__file__).with_name('report.html.jinja')
@@ -66,7 +66,7 @@ def write_report(
     template = environment.from_string(_TEMPLATE.read_text(encoding='utf-8'))
     timing, timing_notes = timing_lines(comparison)
     sections = [
-        {'title': 'Pooled', 'rows': pooled_lines(comparison), 'notes': [POOLED]},
+        {'title': 'Pooled', 'rows': pooled_lines(comparison, quoted), 'notes': [POOLED]},
         {'title': 'Speed and memory', 'rows': timing, 'notes': timing_notes},
     ]
     versions = as_json(comparison)['versions']
@@ -84,7 +84,7 @@ def write_report(
         sections=[section for section in sections if section['rows']],
         pictures=[_embedded(group) for group in pictures],
         quoted_tables=[_in_full(table) for table in quoted],
-        definitions=[(score_title(s), DEFINITIONS[s]) for s in comparison.scores],
+        definitions=definitions(comparison),
         versions=', '.join(f'{name} {version}' for name, version in versions.items()),
     )
     path.parent.mkdir(parents=True, exist_ok=True)

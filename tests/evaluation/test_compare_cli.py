@@ -106,7 +106,7 @@ def test_quoted_figures_that_are_not_compared_are_in_the_report(results):
     run('A', 'B', '--quoted', 'object_guided_plant', '--out', 'out')
     text = References((results / 'out/report.html').read_text()).text
     assert 'AP_seg at mask IoU 0.75' in text and '0.8108' in text
-    assert 'no figure for the columns of this table' in (results / 'out/table.md').read_text()
+    assert 'no figure for the columns of the first table' in (results / 'out/table.md').read_text()
 
 
 def test_options_reach_the_comparison(results):

@@ -78,11 +78,7 @@ def test_holm_corrects_over_the_methods_of_a_score(write, pair):
     assert p[1][1] == pytest.approx(max(2 * p[0][0], p[1][0]))
 
 
-def test_values_near_zero_are_better_where_zero_is(monkeypatch, pair, write):
-    from mmcell.evaluation import comparison
-
-    monkeypatch.setitem(comparison.BETTER, 'count_difference', 'zero')
-    pair = [read_method(method.source) for method in pair]
+def test_values_near_zero_are_better_where_zero_is(pair):
     test = compare_methods(pair, ['count_difference']).tests['count_difference']['B'].test
     assert (test.wins, test.ties, test.losses) == (4, 2, 0)
     assert test.mean_difference == pytest.approx(4 / 6 - 10 / 6)

@@ -14,6 +14,7 @@ from mmcell.evaluation.comparison_files import (
     write_comparison,
 )
 from mmcell.evaluation.comparison_text import (
+    definitions,
     finding,
     number,
     outcomes,
@@ -188,6 +189,20 @@ def test_a_foreign_timing_file_is_named():
         timing_lines(compare_methods([foreign, method('B', values)]))
 
 
+def test_quoted_average_precision_stands_beside_pooled_values(comparison):
+    values = {'aji': np.linspace(0.1, 0.9, 14)}
+    summed = method('A', values, summary={'pooled': {'ap50': 0.9, 'box_ap50': 0.8}})
+    compared = compare_methods([summed, method('B', values)])
+    rows = pooled_lines(compared, [load_quoted('keypoint_graph_neural')])
+    assert rows[:4] == [
+        ['method', 'AP50', 'Box AP50'],
+        ['A', '0.9000', '0.8000'],
+        ['B', '–', '–'],
+        ['DCAN [a]', '0.4503', '–'],
+    ]
+    assert [title for title, _ in definitions(compared)] == ['AJI', 'AP50', 'Box AP50']
+
+
 def test_pooled_values_come_from_the_summary(comparison):
     values = {'aji': np.linspace(0.1, 0.9, 14), 'pq': np.linspace(0.1, 0.9, 14)}
     summed = method('A', values, summary={'pooled': {'pq': 0.5, 'dq': 0.7}})
@@ -214,7 +229,18 @@ def test_p_values(p, text):
     assert p_text(p) == text
 
 
-def test_titles_are_those_of_the_papers():
-    names = ('aji', 'aji_plus', 'dice', 'f1', 'object_dice')
-    titles = ['AJI', 'AJI+', 'Dice', 'F1', 'Object Dice']
-    assert [score_title(name) for name in names] == titles
+@pytest.mark.parametrize(
+    ('score', 'title'),
+    [
+        ('aji', 'AJI'),
+        ('aji_plus', 'AJI+'),
+        ('dice', 'Dice'),
+        ('f1', 'F1'),
+        ('object_hausdorff', 'Object Hausdorff'),
+        ('box_ap50', 'Box AP50'),
+        ('matched_iou70', 'Matched IoU70'),
+        ('absolute_count_difference', 'Absolute count difference'),
+    ],
+)
+def test_titles_are_those_of_the_papers(score, title):
+    assert score_title(score) == title
