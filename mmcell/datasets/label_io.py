@@ -1,13 +1,17 @@
-"""Reading label maps: integer images in which every object has a number of its own."""
+"""Reading label maps, in which every object has a number of its own, in the forms they come in."""
 
 from __future__ import annotations
 
+from contextlib import suppress
 from os import PathLike
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import scipy.io
+from PIL import Image, UnidentifiedImageError
 from scipy import ndimage
+from skimage.measure import label as label_components
 
 from mmcell.datasets.image_io import TIFF_SUFFIXES, read_raw
 
@@ -19,7 +23,8 @@ def read_label_map(path: str | PathLike[str]) -> npt.NDArray[np.int64]:
     """Read a label map.
 
     Args:
-        path: TIFF, PNG or NPY with integers of any width; axes of length 1 are dropped.
+        path: TIFF, PNG or NPY with integers of any width; axes of length 1 are dropped. Of a PNG
+            with a palette, the indices are the numbers.
 
     Returns:
         (H, W) int64, 0 = background.
@@ -31,8 +36,7 @@ def read_label_map(path: str | PathLike[str]) -> npt.NDArray[np.int64]:
             separate objects.
     """
     path = Path(path)
-    is_npy = path.suffix.lower() == '.npy'
-    return check_label_map(_load_npy(path) if is_npy else read_raw(path).pixels, path)
+    return check_label_map(_read_values(path), path)
 
 
 def check_label_map(values: np.ndarray, path: Path) -> npt.NDArray[np.int64]:
@@ -72,6 +76,98 @@ def check_label_map(values: np.ndarray, path: Path) -> npt.NDArray[np.int64]:
     if len(ids[ids > 0]) == 1 and ndimage.label(labels)[1] > 1:
         raise _foreground_only(path, str(ids[-1]))
     return labels
+
+
+def read_component_map(path: str | PathLike[str]) -> npt.NDArray[np.int64]:
+    """Read objects from a mask in which touching ones differ in value, and distant ones need not.
+
+    Args:
+        path: PNG or TIFF, one channel or several, of which the first counts.
+
+    Returns:
+        (H, W) int64, 0 = background; each 8-connected region of one value has its own number.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        OSError: If the file cannot be decoded.
+        ValueError: If it is a stack.
+    """
+    values = _read_values(Path(path))
+    if values.ndim == 3 and values.shape[2] in (2, 3, 4):
+        values = values[:, :, 0]
+    if values.ndim != 2:
+        raise ValueError(f'{path}: has shape {values.shape}, expected one plane (H, W)')
+    return label_components(values.astype(np.int64)).astype(np.int64)
+
+
+def read_inst_map(path: str | PathLike[str]) -> npt.NDArray[np.int64]:
+    """Read ``inst_map`` of a MAT file, as HoVer-Net and the data sets of its authors have it.
+
+    Args:
+        path: MATLAB 4 to 7.2. Whole numbers may be stored as floats, MATLAB's default.
+
+    Returns:
+        (H, W) int64, 0 = background.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        OSError: If the file cannot be decoded.
+        ValueError: If it has no ``inst_map``, or that is no label map.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f'{path}: no such label map')
+    try:
+        arrays = scipy.io.loadmat(path)
+    except NotImplementedError as error:
+        raise ValueError(f'{path}: is of MATLAB 7.3 (HDF5); save it with -v7') from error
+    except Exception as error:  # scipy raises whatever its parser meets in a damaged file
+        raise OSError(f'{path}: cannot be decoded as MAT: {error}') from error
+    if 'inst_map' not in arrays:
+        names = ', '.join(name for name in arrays if not name.startswith('__')) or 'nothing'
+        raise ValueError(f'{path}: has no inst_map, holds {names}')
+    values = arrays['inst_map']
+    if np.issubdtype(values.dtype, np.floating) and (values == np.rint(values)).all():
+        values = values.astype(np.int64)
+    return check_label_map(values, path)
+
+
+def read_ascii_map(path: str | PathLike[str]) -> npt.NDArray[np.int64]:
+    """Read a label map as text: ``width height``, then one number per pixel, row after row.
+
+    Returns:
+        (H, W) int64, 0 = background.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it holds anything but whole numbers >= 0, or more or fewer than it says.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f'{path}: no such label map')
+    try:
+        values = np.array(path.read_text(encoding='ascii').split(), dtype=np.int64)
+    except (ValueError, OverflowError) as error:
+        raise ValueError(f'{path}: expected whole numbers only: {error}') from error
+    if len(values) < 2 or values.min() < 0:
+        raise ValueError(f'{path}: expected "width height", then numbers >= 0')
+    width, height = values[:2]
+    if len(values) - 2 != width * height:
+        raise ValueError(
+            f'{path}: holds {len(values) - 2} pixels, but says {width} x {height} (width, height)'
+        )
+    return values[2:].reshape(height, width)
+
+
+def _read_values(path: Path) -> np.ndarray:
+    if path.suffix.lower() == '.npy':
+        return _load_npy(path)
+    if path.suffix.lower() == '.png' and path.is_file():
+        # OpenCV would give the colours of the palette, not the indices.
+        with suppress(UnidentifiedImageError), Image.open(path) as image:
+            if image.mode == 'P':
+                return np.array(image)
+    return read_raw(path).pixels
 
 
 def _foreground_only(path: Path, value: str) -> ValueError:

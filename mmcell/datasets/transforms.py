@@ -69,6 +69,10 @@ def rotate90_boxes(boxes: torch.Tensor, size: tuple[int, int], turns: int) -> to
     return boxes
 
 
+# The 3 x 3 kernel that changes nothing.
+_IDENTITY = np.float32([[0, 0, 0], [0, 1, 0], [0, 0, 0]])
+
+
 class _RandomPixelTransform(BaseTransform):
     """Change the pixels of an 8-bit image with probability ``prob``.
 
@@ -153,6 +157,55 @@ class RandomGaussianNoise(_RandomPixelTransform):
         """See the class."""
         noise = np.random.normal(0, np.random.uniform(*self.std), image.shape)
         return np.clip(np.rint(image + noise), 0, 255).astype(np.uint8)
+
+
+@TRANSFORMS.register_module()
+class RandomEmboss(_RandomPixelTransform):
+    """Add a relief lit from the top left; flat regions stay as they are.
+
+    Args:
+        strength: range of the factor of the relief, drawn uniformly; the relief is the sum of three
+            differences, each of a pixel below or right and its opposite.
+        prob: probability, in [0, 1].
+    """
+
+    relief = np.float32([[-1, -1, 0], [-1, 0, 1], [0, 1, 1]])
+
+    def __init__(self, strength: tuple[float, float] = (0.2, 0.7), prob: float = 0.5) -> None:
+        super().__init__(prob)
+        self.strength = _positive_range('strength', strength)
+
+    def apply(self, image: np.ndarray) -> np.ndarray:
+        """See the class."""
+        return cv2.filter2D(image, -1, _IDENTITY + np.random.uniform(*self.strength) * self.relief)
+
+
+@TRANSFORMS.register_module()
+class RandomSharpen(_RandomPixelTransform):
+    """Move every pixel away from the mean of its eight neighbours.
+
+    Args:
+        amount: range of the factor of their difference, drawn uniformly.
+        prob: probability, in [0, 1].
+    """
+
+    def __init__(self, amount: tuple[float, float] = (0.2, 1.0), prob: float = 0.5) -> None:
+        super().__init__(prob)
+        self.amount = _positive_range('amount', amount)
+
+    def apply(self, image: np.ndarray) -> np.ndarray:
+        """See the class."""
+        difference = (9 * _IDENTITY - 1) / 8
+        return cv2.filter2D(image, -1, _IDENTITY + np.random.uniform(*self.amount) * difference)
+
+
+@TRANSFORMS.register_module()
+class RandomChannelShuffle(_RandomPixelTransform):
+    """Put the colour channels into a random order, each order as likely."""
+
+    def apply(self, image: np.ndarray) -> np.ndarray:
+        """See the class."""
+        return np.ascontiguousarray(image[:, :, np.random.permutation(image.shape[2])])
 
 
 def _probability(value: float) -> float:

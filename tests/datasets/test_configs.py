@@ -14,6 +14,8 @@ from mmcell.datasets.coco_writer import CellImage, write_dataset
 from mmcell.datasets.synthetic import generate_cells
 
 CONFIGS = Path(__file__).parents[2] / 'configs' / '_base_' / 'datasets'
+# Bases of the others, without a data set of their own.
+DATASETS = sorted({p.stem for p in CONFIGS.glob('*.py')} - {'coco_cells', 'pffnet_patches'})
 
 
 @pytest.fixture(scope='module')
@@ -28,17 +30,26 @@ def root(tmp_path_factory):
         'negative': lambda: CellImage(large.pixels, []),
     }
     splits = {'train': ['small', 'negative'], 'val': ['large'], 'test': ['large', 'small']}
-    write_dataset(entries, splits, folder, progress=False)
+    for category in ('nucleus', 'leaf'):
+        write_dataset(entries, splits, folder / category, category=category, progress=False)
     return folder
 
 
 def load(name, root):
     cfg = Config.fromfile(CONFIGS / f'{name}.py')
-    text = cfg.pretty_text.replace(cfg.data_root, f'{root}/')
+    text = cfg.pretty_text
+    for key in ('data_root', 'kumar_root'):
+        if key in cfg:
+            text = text.replace(cfg[key], f'{root / category(cfg)}/')
     cfg = Config.fromstring(text, '.py')
     for part in ('train', 'val', 'test'):
         cfg[f'{part}_dataloader'].update(num_workers=0, persistent_workers=False)
     return cfg
+
+
+def category(cfg):
+    (name,) = cfg.get('metainfo', {'classes': ['nucleus']})['classes']
+    return name
 
 
 @pytest.fixture(autouse=True)
@@ -47,7 +58,7 @@ def mmdet_scope():
         yield
 
 
-@pytest.mark.parametrize('name', ['dsb2018', 'kumar', 'synthetic'])
+@pytest.mark.parametrize('name', DATASETS)
 def test_config_yields_batches_of_every_split(name, root):
     cfg = load(name, root)
     batches = iter(Runner.build_dataloader(cfg.train_dataloader, seed=0))
@@ -70,16 +81,39 @@ def test_config_yields_batches_of_every_split(name, root):
         assert sample.subset == ['unseen']
 
 
-@pytest.mark.parametrize('name', ['dsb2018', 'kumar', 'synthetic'])
+@pytest.mark.parametrize('name', DATASETS)
 def test_evaluators_read_the_annotations_of_their_split(name, root):
     cfg = load(name, root)
     for part in ('val', 'test'):
         for evaluator in cfg[f'{part}_evaluator']:
             METRICS.build(evaluator)
         (ann_file,) = [e.ann_file for e in cfg[f'{part}_evaluator'] if 'ann_file' in e]
-        assert ann_file == str(root / cfg[f'{part}_dataloader'].dataset.ann_file)
+        dataset = cfg[f'{part}_dataloader'].dataset
+        assert ann_file == dataset.data_root + dataset.ann_file
 
 
-def test_an_epoch_of_kumar_is_twenty_patches_of_every_image(root):
-    cfg = load('kumar', root)
-    assert len(Runner.build_dataloader(cfg.train_dataloader, seed=0).dataset) == 2 * 20
+@pytest.mark.parametrize(
+    ('name', 'patches', 'side'),
+    [
+        # PFFNet, section IV-A and E.
+        ('kumar', 20, 256),
+        ('tnbc', 5, 256),
+        ('bbbc039', 10, 256),
+        ('cpm17', 10, 256),
+        # Cell R-CNN V2, section 4.2.
+        ('kumar_v2', 4, 512),
+    ],
+)
+def test_an_epoch_holds_the_patches_of_the_paper(name, patches, side, root):
+    dataset = Runner.build_dataloader(load(name, root).train_dataloader, seed=0).dataset
+    assert len(dataset) == 2 * patches
+    large = load(name, root)
+    large.train_dataloader.dataset.dataset.ann_file = 'annotations/val.json'
+    image = Runner.build_dataloader(large.train_dataloader, seed=0).dataset[0]['inputs']
+    assert image.shape == (3, min(side, 300), min(side, 300))
+
+
+def test_leaves_are_trained_at_512_and_tested_as_they_are(root):
+    cfg = load('cvppp', root)
+    assert Runner.build_dataloader(cfg.train_dataloader).dataset[0]['inputs'].shape == (3, 512, 512)
+    assert Runner.build_dataloader(cfg.test_dataloader).dataset[0]['inputs'].shape == (3, 300, 300)

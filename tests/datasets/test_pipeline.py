@@ -1,5 +1,7 @@
 """Loading and augmentation on an image whose pixels carry the id of the object they belong to."""
 
+import itertools
+
 import cv2
 import numpy as np
 import pytest
@@ -193,11 +195,15 @@ PIXEL_TRANSFORMS = [
     {'type': 'RandomGaussianBlur', 'sigma': (1.0, 2.0), 'prob': 1},
     {'type': 'RandomMedianBlur', 'kernel_sizes': (3,), 'prob': 1},
     {'type': 'RandomGaussianNoise', 'std': (4.0, 4.0), 'prob': 1},
+    {'type': 'RandomEmboss', 'strength': (0.5, 0.5), 'prob': 1},
+    {'type': 'RandomSharpen', 'amount': (0.5, 0.5), 'prob': 1},
+    {'type': 'RandomChannelShuffle', 'prob': 1},
 ]
 
 
 @pytest.mark.parametrize('config', PIXEL_TRANSFORMS, ids=lambda config: config['type'])
 def test_pixel_transform_returns_a_new_uint8_image_or_none_at_prob_0(config):
+    np.random.seed(0)
     image = np.random.default_rng(0).integers(0, 256, (32, 33, 3), dtype=np.uint8)
     before = image.copy()
     changed = TRANSFORMS.build(config)({'img': image})['img']
@@ -213,7 +219,7 @@ def test_pixel_transform_returns_a_new_uint8_image_or_none_at_prob_0(config):
 def test_blurs_smooth_and_noise_has_the_asked_spread():
     np.random.seed(0)
     flat = np.full((100, 100, 3), 128, dtype=np.uint8)
-    blur, median, noise = (TRANSFORMS.build(config) for config in PIXEL_TRANSFORMS)
+    blur, median, noise = (TRANSFORMS.build(config) for config in PIXEL_TRANSFORMS[:3])
     noisy = noise({'img': flat})['img']
     assert noisy.std() == pytest.approx(4.0, rel=0.03)
     assert noisy.mean() == pytest.approx(128, abs=0.1)
@@ -223,6 +229,29 @@ def test_blurs_smooth_and_noise_has_the_asked_spread():
     np.testing.assert_array_equal(median({'img': speck})['img'], flat)
 
 
+def test_emboss_lights_the_top_left_and_sharpen_raises_what_stands_out():
+    emboss, sharpen = (TRANSFORMS.build(config) for config in PIXEL_TRANSFORMS[3:5])
+    image = np.full((9, 9, 3), 100, dtype=np.uint8)
+    image[4, 4] = 140
+    embossed = image[:, :, 0].copy()
+    # Half of 40 more where the bright pixel is below or right, less where it is above or left.
+    embossed[[3, 3, 4], [3, 4, 3]] = 120
+    embossed[[4, 5, 5], [5, 4, 5]] = 80
+    np.testing.assert_array_equal(emboss({'img': image})['img'], np.dstack([embossed] * 3))
+    sharpened = np.full((9, 9), 100, dtype=np.uint8)
+    sharpened[3:6, 3:6] = 98  # 100 - 0.5 * 40 / 8 = 97.5, to even
+    sharpened[4, 4] = 160  # 140 + 0.5 * 40
+    np.testing.assert_array_equal(sharpen({'img': image})['img'], np.dstack([sharpened] * 3))
+
+
+def test_channel_shuffle_takes_every_order():
+    np.random.seed(0)
+    shuffle = TRANSFORMS.build({'type': 'RandomChannelShuffle', 'prob': 1})
+    pixel = np.array([[[1, 2, 3]]], dtype=np.uint8)
+    seen = {tuple(shuffle({'img': pixel})['img'].ravel().tolist()) for _ in range(100)}
+    assert seen == set(itertools.permutations((1, 2, 3)))
+
+
 @pytest.mark.parametrize(
     ('config', 'message'),
     [
@@ -230,6 +259,9 @@ def test_blurs_smooth_and_noise_has_the_asked_spread():
         ({'type': 'RandomGaussianBlur', 'sigma': (2, 1)}, 'sigma must be'),
         ({'type': 'RandomGaussianNoise', 'std': (0, 1)}, 'std must be'),
         ({'type': 'RandomMedianBlur', 'kernel_sizes': (4,)}, 'kernel_sizes must be odd'),
+        ({'type': 'RandomEmboss', 'strength': (0.5, 0.2)}, 'strength must be'),
+        ({'type': 'RandomSharpen', 'amount': (0, 1)}, 'amount must be'),
+        ({'type': 'RandomChannelShuffle', 'prob': -1}, 'prob must be'),
     ],
 )
 def test_bad_settings_are_named(config, message):

@@ -1,19 +1,30 @@
 # What the data sets share: cells in COCO json with RLE, as every converter writes them.
 crop_size = (224, 224)
 
-train_pipeline = [
-    dict(type='LoadCellImage'),
-    dict(type='LoadCellAnnotations'),
-    # Images smaller than the crop are kept whole.
-    dict(type='RandomCrop', crop_size=crop_size, allow_negative_crop=True, recompute_bbox=True),
+# The parts of training pipelines; a data set puts them together with its own crop in between.
+load = [dict(type='LoadCellImage'), dict(type='LoadCellAnnotations')]
+flip_and_turn = [
     # A box may reach into the crop without its object.
     dict(type='FilterAnnotations', by_box=False, by_mask=True, keep_empty=False),
     dict(type='RandomFlip', prob=0.5, direction='horizontal'),
     dict(type='RandomFlip', prob=0.5, direction='vertical'),
     dict(type='RandomRotate90', prob=0.75),
+]
+# PFFNet's augmentation of histology and leaves; the paper names these three without strengths.
+blur_and_noise = [
+    dict(type='RandomGaussianBlur', sigma=(0.1, 2.0), prob=0.3),
+    dict(type='RandomMedianBlur', kernel_sizes=(3, 5), prob=0.3),
+    dict(type='RandomGaussianNoise', std=(2.0, 12.0), prob=0.3),
+]
+pack = [dict(type='SemanticFromInstances'), dict(type='PackDetInputs')]
+
+train_pipeline = [
+    *load,
+    # Images smaller than the crop are kept whole.
+    dict(type='RandomCrop', crop_size=crop_size, allow_negative_crop=True, recompute_bbox=True),
+    *flip_and_turn,
     dict(type='PhotoMetricDistortion'),
-    dict(type='SemanticFromInstances'),
-    dict(type='PackDetInputs'),
+    *pack,
 ]
 test_pipeline = [
     dict(type='LoadCellImage'),
