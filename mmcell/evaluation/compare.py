@@ -19,6 +19,8 @@ from mmcell.visualization.overlay import write_png
 from mmcell.visualization.report import PictureGroup, write_report
 from mmcell.visualization.score_plots import draw_boxes, draw_scatter
 
+_MAX_NAMED = 5  # on the terminal
+
 
 def split_names(text: str | None) -> list[str] | None:
     """Names of a list with commas; None stays None."""
@@ -75,6 +77,10 @@ def write_results(
     comparison = compare_methods(methods, scores, reference, seed)
     sources = _label_sources(labels, comparison.names)
     files = CaseFiles(images, gt, sources) if images and gt else None
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f'--out: {error}') from error
     write_comparison(out, comparison, tables)
     pictures = _draw_scores(out, comparison)
     if files:
@@ -140,9 +146,9 @@ def _draw_cases(
     values = {name: column[used] for name, column in comparison.values[score].items()}
     key = values[reference] if BETTER[score] != 'zero' else np.abs(values[reference])
     order = np.argsort(key if BETTER[score] == 'higher' else -key, kind='stable').tolist()
-    count = min(num_cases, len(order) // 2)
-    chosen = [('worst', k) for k in order[:count]]
-    chosen += [('best', k) for k in order[::-1][:count]]
+    worst = order[: min(num_cases, -(-len(order) // 2))]
+    best = [k for k in order[::-1][:num_cases] if k not in worst]
+    chosen = [('worst', k) for k in worst] + [('best', k) for k in best]
     title = score_title(score)
     cases = [
         files.read(
@@ -155,7 +161,8 @@ def _draw_cases(
     path = out / 'cases.png'
     write_png(path, draw_cases(cases))
     caption = (
-        f'The {count} worst and the {count} best of {len(names)} images, by {title} of {reference}'
+        f'The {len(worst)} worst and the {len(best)} best of {len(names)} images, by {title} of '
+        f'{reference}'
     )
     return PictureGroup('Worst and best images', [(caption, path)], wide=True)
 
@@ -171,8 +178,9 @@ def _summary(comparison: Comparison, out: Path) -> str:
         *(f'{score_title(s)}: not tested, {why}' for s, why in comparison.untested.items()),
     ]
     if comparison.left_out:
+        first = ', '.join(list(comparison.left_out)[:_MAX_NAMED])
+        rest = ', ... (all in table.md)' if len(comparison.left_out) > _MAX_NAMED else ''
         said.append(
-            f'{len(comparison.left_out)} images left out because a method lacks them: '
-            f'{", ".join(comparison.left_out)}'
+            f'{len(comparison.left_out)} images left out because a method lacks them: {first}{rest}'
         )
     return '\n'.join([*said, f'report in {out / "report.html"}'])

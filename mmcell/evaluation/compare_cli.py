@@ -15,7 +15,11 @@ import click
 @click.option(
     '--quoted', multiple=True, help="Published figures: a YAML file, or a name: 'pffnet_kumar'."
 )
-@click.option('--images', type=click.Path(exists=True, path_type=Path), help='Folder of images.')
+@click.option(
+    '--images',
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help='Folder of images.',
+)
 @click.option('--gt', help='Their ground truth, whatever mmcell evaluate reads.')
 @click.option(
     '--labels',
@@ -23,8 +27,16 @@ import click
     metavar='NAME=RESULTS',
     help='What a method predicted, such as PFFNet=results/labels; once per method to show.',
 )
-@click.option('--cases', default=3, show_default=True, help='Best and worst images shown of each.')
-@click.option('--seed', default=0, show_default=True, help='Of the bootstrap.')
+@click.option(
+    '--cases',
+    default=3,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help='How many of the best and of the worst images are drawn.',
+)
+@click.option(
+    '--seed', default=0, show_default=True, type=click.IntRange(min=0), help='Of the bootstrap.'
+)
 @click.option(
     '--out',
     type=click.Path(path_type=Path, file_okay=False),

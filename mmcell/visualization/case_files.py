@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
 
 from mmcell.datasets.image_io import IMAGE_SUFFIXES, read_image
 from mmcell.engine.errors import UserError
-from mmcell.evaluation.readers.files import Entry, find_side, image_name
+from mmcell.evaluation.readers.files import Entry, Side, find_side, image_name
 from mmcell.visualization.cases import Case
+
+# Of predicted COCO objects, as mmcell evaluate has it by default.
+SCORE_THRESHOLD = 0.5
 
 
 class CaseFiles:
@@ -33,16 +39,12 @@ class CaseFiles:
             for path in sorted(images.iterdir())
             if path.suffix.lower() in IMAGE_SUFFIXES
         }
-        try:
-            gt_side = find_side(gt)
-            sides = {
-                method: find_side(source, gt_side.coco_images)
-                for method, source in predictions.items()
-            }
-        except ValueError as error:
-            raise UserError(str(error)) from error
+        gt_side = _find(gt)
         self._gt = gt_side.entries
-        self._predictions = {method: side.entries for method, side in sides.items()}
+        self._predictions = {
+            method: _find(source, gt_side.coco_files, SCORE_THRESHOLD).entries
+            for method, source in predictions.items()
+        }
         places = (self._pictures, self._gt, *self._predictions.values())
         self.images = set.intersection(*(set(place) for place in places))
         self.described = ', '.join(map(str, (images, gt, *predictions.values())))
@@ -70,7 +72,17 @@ class CaseFiles:
         return Case(title, pixels, gt, predictions, captions)
 
 
-def _read(entries: list[Entry], size: tuple[int, int]):
+def _find(source: str, coco_files: Sequence = (), score_threshold: float = 0.0) -> Side:
+    try:
+        side = find_side(source, coco_files, score_threshold)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    for _, files, problem in side.failures:
+        raise UserError(problem if files in problem else f'{files}: {problem}')
+    return side
+
+
+def _read(entries: list[Entry], size: tuple[int, int]) -> npt.NDArray[np.integer]:
     if len(entries) > 1:
         sources = ' and '.join(entry.source for entry in entries)
         raise UserError(f'{sources} are of one image: choose with a pattern')

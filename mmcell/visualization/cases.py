@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
-from mmcell.visualization.contours import draw_contours
+from mmcell.visualization.contours import contour_mask, draw_contours
 from mmcell.visualization.overlay import FALSE, MATCHED, MISSED, match_colors
 
 _PANEL_PX = 400
@@ -102,7 +102,9 @@ def _enlarged(pixels: np.ndarray, interpolation: int = cv2.INTER_CUBIC) -> np.nd
 
 def _panel(image: np.ndarray, label_map: np.ndarray, colors: np.ndarray) -> np.ndarray:
     labels = _enlarged(label_map.astype(np.float64), cv2.INTER_NEAREST).astype(np.int64)
-    return draw_contours(_enlarged(image), labels, colors)
+    outlined = draw_contours(_enlarged(image), labels, colors)
+    # A second line inside the first: a page of many panels is looked at in less than full size.
+    return draw_contours(outlined, np.where(contour_mask(labels), 0, labels), colors)
 
 
 def _compose(title: str, panels: Sequence[tuple[str, np.ndarray]]) -> np.ndarray:

@@ -138,6 +138,28 @@ def test_best_and_worst_images_are_drawn_by_the_first_score(results, files, monk
     assert cv2.imread(str(results / 'out/cases.png')).shape[2] == 3
 
 
+def test_two_images_are_one_worst_and_one_best(results, files):
+    for name in IMAGES[3:]:
+        (results / 'images' / name).unlink()
+    assert run('A', 'B', *files, '--out', 'out').exit_code == 0
+    text = References((results / 'out/report.html').read_text()).text
+    assert 'The 1 worst and the 1 best of 2 images' in text
+
+
+def test_images_that_no_method_lacks_are_compared_and_the_others_named(results):
+    table = results / 'B' / 'per_image.csv'
+    table.write_text('\n'.join(table.read_text().splitlines()[:4]))
+    result = run('A', 'B', '--out', 'out')
+    assert '3 images in common' in result.output
+    assert '5 images left out because a method lacks them: d, e, f, g, h\n' in result.output
+
+
+def test_a_folder_that_cannot_be_made_is_named(results):
+    result = run('A', 'B', '--out', 'A/per_image.csv/out')
+    assert result.exit_code == 1
+    assert re.search(r'error: --out: .*A/per_image\.csv/out', result.output)
+
+
 def test_the_tool_is_the_command(results, monkeypatch):
     monkeypatch.setattr('sys.argv', ['compare.py', 'A', 'B', '--out', 'out'])
     with pytest.raises(SystemExit) as end:

@@ -1,3 +1,5 @@
+import json
+
 import cv2
 import numpy as np
 import pytest
@@ -133,3 +135,25 @@ def test_an_empty_folder_is_named(folders):
     (folders / 'C').mkdir()
     with pytest.raises(UserError, match='C: no objects there'):
         CaseFiles(folders / 'images', str(folders / 'gt'), {'C': str(folders / 'C')})
+
+
+def test_coco_files_are_read_and_weak_predictions_are_not_drawn(folders):
+    box = [2, 2, 12, 2, 12, 12, 2, 12]
+    annotation = {'id': 1, 'image_id': 7, 'category_id': 1, 'iscrowd': 0, 'segmentation': [box]}
+    image = {'id': 7, 'file_name': 'x.png', 'height': 40, 'width': 40}
+    categories = [{'id': 1, 'name': 'cell'}]
+    coco = {'images': [image], 'annotations': [annotation], 'categories': categories}
+    (folders / 'gt.json').write_text(json.dumps(coco))
+    results = [{**annotation, 'score': 0.9}, {**annotation, 'score': 0.4}]
+    results[1]['segmentation'] = [[20, 20, 30, 20, 30, 30, 20, 30]]
+    (folders / 'results.json').write_text(json.dumps(results))
+    predictions = {'A': str(folders / 'results.json')}
+    case = CaseFiles(folders / 'images', str(folders / 'gt.json'), predictions).read('x', '', {})
+    np.testing.assert_array_equal(case.gt > 0, label_map(FIRST) > 0)
+    np.testing.assert_array_equal(case.predictions['A'] > 0, label_map(FIRST) > 0)
+
+
+def test_a_broken_coco_file_is_named(folders):
+    (folders / 'gt.json').write_text('{')
+    with pytest.raises(UserError, match=r'gt\.json'):
+        CaseFiles(folders / 'images', str(folders / 'gt.json'), {})
