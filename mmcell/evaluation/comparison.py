@@ -141,14 +141,13 @@ def read_method(path: str | Path, name: str | None = None) -> Method:
         named = table.absolute().parent if table.name == 'per_image.csv' else table.with_suffix('')
         name = named.name
     scores, subsets = _read_table(table)
-    return Method(
-        name,
-        table,
-        scores,
-        subsets,
-        _read_json(table.with_name('summary.json')),
-        _read_json(table.with_name('timing.json')),
-    )
+    summary = _read_json(table.with_name('summary.json'))
+    pooled = summary.get('pooled', {})
+    if not isinstance(pooled, dict) or not all(
+        value is None or isinstance(value, (int, float)) for value in pooled.values()
+    ):
+        raise UserError(f'{table.with_name("summary.json")}: "pooled" is not a number per score')
+    return Method(name, table, scores, subsets, summary, _read_json(table.with_name('timing.json')))
 
 
 def _read_table(path: Path) -> tuple[dict[str, dict[str, float]], dict[str, tuple[str, ...]]]:

@@ -77,7 +77,7 @@ def render_markdown(comparison: Comparison, quoted: Sequence[QuotedTable] = ()) 
         for score, subset in columns(comparison)
     ]
     body = [
-        [_name(line, '**{}**'), *(_markdown_cell(cell) for cell in line.cells)]
+        [_markdown_name(line), *(_markdown_cell(cell) for cell in line.cells)]
         for line in lines(comparison, quoted)
     ]
     parts = [_markdown_table(['method', *headings], body)]
@@ -100,8 +100,8 @@ def render_markdown(comparison: Comparison, quoted: Sequence[QuotedTable] = ()) 
     return '# Comparison\n\n' + '\n\n'.join(parts) + '\n'
 
 
-def _name(line: Line, reference: str) -> str:
-    name = reference.format(line.name) if line.is_reference else line.name
+def _markdown_name(line: Line) -> str:
+    name = f'**{line.name}**' if line.is_reference else line.name
     return f'{name} [{line.quoted}]' if line.quoted else name
 
 
@@ -150,7 +150,7 @@ def render_latex(comparison: Comparison, quoted: Sequence[QuotedTable] = ()) -> 
         body.append(' & '.join([name, *(_latex_cell(cell) for cell in line.cells)]) + r' \\')
     caption = [
         f'Mean and standard deviation over {len(comparison.images)} images, the best in bold. '
-        f'{comparison.reference} is better by {STARS}.',
+        f'Stars: {comparison.reference} is better than this method, {STARS}.',
         *quotations(comparison, quoted),
     ]
     notes = ['Needs \\usepackage{booktabs}.', *explanations(comparison)]
@@ -197,7 +197,7 @@ def _latex_p(text: str) -> str:
     """2.69e-03*** as a power of ten with raised stars; any other text escaped."""
     match = re.fullmatch(r'([\d.]+)(?:e(-\d+))?(\**)', text)
     if not match:
-        return re.sub(r'^-(?=\d)', '$-$', escape_latex(text))
+        return re.sub(r'(?<!\S)-(?=\d)', '$-$', escape_latex(text))
     number, power, stars = match.groups()
     shown = rf'${number} \times 10^{{{int(power)}}}$' if power else number
     return shown + _raised(stars)

@@ -224,7 +224,7 @@ def explanations(comparison: Comparison) -> list[str]:
         'over images.',
         f'Tests on all images, one-tailed; alternative: {reference} is better. Paired t-test and '
         "Wilcoxon signed-rank test (ties dropped), each with Holm's correction over the "
-        f'methods compared in a score. Stars in the table: {STARS}.',
+        f'methods compared in a score. Stars at a method: {reference} is better, {STARS}.',
         f'Difference: mean over images of {reference} minus the other method, of absolute values '
         f'where 0 is best. Its {CONFIDENCE:.0%} interval is two-sided: bootstrap of the images '
         f'(BCa, {NUM_RESAMPLES:,} resamples, seed {comparison.seed}).',
@@ -303,7 +303,7 @@ def timing_lines(comparison: Comparison) -> tuple[list[list[str]], list[str]]:
             row = _timing_line(method.name, method.timing)
             included = '; '.join(f'{k}: {v}' for k, v in method.timing['included'].items())
             said = f'Included: {included}. Not included: {method.timing["not_included"]}.'
-        except (KeyError, TypeError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise UserError(
                 f'{path}: is not what tools/test.py --timing writes: {error!r}'
             ) from None

@@ -182,6 +182,10 @@ def test_files_beside_the_table_are_read(write, tmp_path):
     write('A', {'aji': [0.5] * 6})
     (tmp_path / 'A/summary.json').write_text(json.dumps({'pooled': {'pq': 0.5}}))
     assert read_method(tmp_path / 'A').summary == {'pooled': {'pq': 0.5}}
+    (tmp_path / 'A/summary.json').write_text('{"pooled": {"pq": "good"}}')
+    with pytest.raises(UserError, match=r'summary\.json: "pooled" is not a number per score'):
+        read_method(tmp_path / 'A')
+    (tmp_path / 'A/summary.json').unlink()
     (tmp_path / 'A/timing.json').write_text('{"fps":')
     with pytest.raises(UserError, match=r'timing\.json: cannot be read as JSON'):
         read_method(tmp_path / 'A')

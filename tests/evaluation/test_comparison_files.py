@@ -182,9 +182,12 @@ def test_speed_and_memory_with_what_they_include(comparison):
     assert timing_lines(comparison) == ([], [])
 
 
-def test_a_foreign_timing_file_is_named():
+@pytest.mark.parametrize(
+    'timing', [{'fps': 4}, {**TIMING, 'fps': dict.fromkeys(TIMING['fps'], '')}]
+)
+def test_a_foreign_timing_file_is_named(timing):
     values = {'aji': np.linspace(0.1, 0.9, 14)}
-    foreign = method('A', values, timing={'fps': 4})
+    foreign = method('A', values, timing=timing)
     with pytest.raises(UserError, match=r'A/timing\.json: is not what tools/test\.py --timing'):
         timing_lines(compare_methods([foreign, method('B', values)]))
 
