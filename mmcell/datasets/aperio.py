@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -76,12 +77,12 @@ def read_aperio(path: Path, size: tuple[int, int]) -> tuple[list[Rle], list[str]
     outside = sum(not _inside(region.rings[0], size) for region in regions)
     notes = []
     if not regions:
-        notes.append('has no region, so it shows no object')
+        notes.append('its XML has no region, so it shows no object')
     if len(kept) < len(rles):
-        notes.append(f'{len(rles) - len(kept)} regions without a single pixel centre are left out')
+        notes.append(f'regions without a single pixel centre, left out: {len(rles) - len(kept)}')
     if outside:
-        notes.append(f'{outside} regions overshoot the border of the image and are cut off there')
-    return kept, [f'{path.name}: {note}' for note in notes]
+        notes.append(f'regions that overshoot the border, cut off there: {outside}')
+    return kept, notes
 
 
 def _regions(root: ElementTree.Element, path: Path, size: tuple[int, int]) -> Iterator[_Region]:
@@ -101,16 +102,19 @@ def _regions(root: ElementTree.Element, path: Path, size: tuple[int, int]) -> It
 
 def _outline(element: ElementTree.Element, name: str, size: tuple[int, int]) -> np.ndarray:
     """The vertices of a region, checked: (K, 2) x, y."""
+    height, width = size
     vertices = []
+    # Plain numbers: an image has some 50,000 vertices.
     for index, vertex in enumerate(element.iter('Vertex'), start=1):
-        point = tuple(_coordinate(vertex, axis, f'{name}, vertex {index}') for axis in 'XY')
-        low, high = np.min(point), np.max(np.subtract(point, size[::-1]))
-        if low < -_OVERSHOOT_PX or high > _OVERSHOOT_PX:
+        x = _coordinate(vertex, 'X', name, index)
+        y = _coordinate(vertex, 'Y', name, index)
+        right, bottom = x - width, y - height
+        if min(x, y) < -_OVERSHOOT_PX or max(right, bottom) > _OVERSHOOT_PX:
             raise ValueError(
-                f'{name}, vertex {index}: {point} (x, y) is outside the image of width {size[1]} '
-                f'and height {size[0]}'
+                f'{name}, vertex {index}: {(x, y)} (x, y) is outside the image of width {width} '
+                f'and height {height}'
             )
-        vertices.append(point)
+        vertices.append((x, y))
     if len(set(vertices)) < 3:
         raise ValueError(
             f'{name}: is open, it has {len(set(vertices))} different vertices; an outline that '
@@ -119,14 +123,14 @@ def _outline(element: ElementTree.Element, name: str, size: tuple[int, int]) -> 
     return np.array(vertices, dtype=np.float64)
 
 
-def _coordinate(vertex: ElementTree.Element, axis: str, name: str) -> float:
+def _coordinate(vertex: ElementTree.Element, axis: str, name: str, index: int) -> float:
     text = vertex.get(axis)
     try:
-        value = float(text) if text is not None else np.nan
+        value = float(text) if text is not None else math.nan
     except ValueError:
-        value = np.nan
-    if not np.isfinite(value):
-        raise ValueError(f'{name}: {axis} is {text!r}, expected a number of pixels')
+        value = math.nan
+    if not math.isfinite(value):
+        raise ValueError(f'{name}, vertex {index}: {axis} is {text!r}, expected a number of pixels')
     return value
 
 

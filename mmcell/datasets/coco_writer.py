@@ -23,6 +23,9 @@ from rich.table import Table
 
 from mmcell.functional.rle import Rle, label_map_to_rles, rles_to_label_layers
 
+# Images that a warning about many of them names.
+_NAMED = 3
+
 
 @dataclass
 class CellImage:
@@ -87,33 +90,30 @@ class Report:
         images: per split, one entry per image: height, width in pixels, areas of its objects.
         failures: what was left out, one sentence each.
         warnings: what else a user should know, one sentence each.
+        notes: what a user should know about images, and their stems.
         unlisted: how many images are in no split.
     """
 
     images: dict[str, list[tuple[int, int, list[int]]]] = field(default_factory=dict)
     failures: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    notes: dict[str, list[str]] = field(default_factory=dict)
     unlisted: int = 0
 
     def show(self, console: Console) -> None:
         """Print failures and warnings, then the count."""
         for failure in self.failures:
             console.print(f'[red]left out[/red] {failure}', highlight=False, soft_wrap=True)
-        for warning in self.warnings:
+        for warning in [*self.warnings, *map(_name_a_few, self.notes, self.notes.values())]:
             console.print(f'[yellow]warning[/yellow] {warning}', highlight=False, soft_wrap=True)
         if self.unlisted:
             console.print(f'{self.unlisted} images are in no split list and were not converted')
-        table = Table('split')
-        for column in (
-            'images',
-            'empty',
-            'objects',
-            'max/image',
-            'median px',
-            'smallest',
-            'largest',
-        ):
-            table.add_column(column, justify='right')
+        table = Table()
+        table.add_column('split', no_wrap=True)
+        for column in ('images', 'empty', 'objects', 'max per image', 'median px'):
+            table.add_column(column, justify='right', no_wrap=' ' not in column)
+        for column in ('smallest', 'largest'):
+            table.add_column(column, justify='right', no_wrap=True)
         for split, images in self.images.items():
             areas = [area for _, _, in_image in images for area in in_image]
             sizes = sorted(((height, width) for height, width, _ in images), key=np.prod)
@@ -127,6 +127,11 @@ class Report:
                 *(f'{height}x{width}' for height, width in sizes[:1] + sizes[-1:]),
             )
         console.print(table)
+
+
+def _name_a_few(note: str, stems: Sequence[str]) -> str:
+    more = f' and {len(stems) - _NAMED} more' if len(stems) > _NAMED else ''
+    return f'{", ".join(stems[:_NAMED])}{more}: {note}'
 
 
 def write_dataset(
@@ -176,7 +181,8 @@ def write_dataset(
             if strict:
                 raise ValueError(report.failures[-1]) from error
             continue
-        report.warnings += [f'{stem}: {note}' for note in image.notes]
+        for note in image.notes:
+            report.notes.setdefault(note, []).append(stem)
         for cut in {patches is not None and _is_training(split) for split in used_in}:
             pieces = patches.cut(stem, image) if cut and patches else {stem: image}
             converted[stem, cut] = [

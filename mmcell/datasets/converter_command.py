@@ -74,7 +74,8 @@ def converter_command(
                 except (ValueError, OSError) as error:
                     raise click.ClickException(str(error)) from error
             report.show(console)
-            sys.exit(1 if report.failures or (options['strict'] and report.warnings) else 0)
+            remarks = report.warnings or report.notes
+            sys.exit(1 if report.failures or (options['strict'] and remarks) else 0)
 
         return command
 
@@ -108,7 +109,7 @@ def _convert(
         overwrite=overwrite,
         strict=strict,
     )
-    report.warnings[:0] = warnings
+    report.warnings += warnings
     return report
 
 

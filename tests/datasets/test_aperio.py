@@ -105,15 +105,15 @@ def test_overshooting_outlines_are_cut_off_and_empty_ones_left_out_with_a_remark
     rles, notes = read_aperio(path, SIZE)
     assert areas(rles) == [2 * 2, 2 * 2]
     assert notes == [
-        'a.xml: 1 regions without a single pixel centre are left out',
-        'a.xml: 2 regions overshoot the border of the image and are cut off there',
+        'regions without a single pixel centre, left out: 1',
+        'regions that overshoot the border, cut off there: 2',
     ]
 
 
 def test_image_without_regions_is_remarked_on(tmp_path):
     assert read_aperio(write(tmp_path, []), SIZE) == (
         [],
-        ['a.xml: has no region, so it shows no object'],
+        ['its XML has no region, so it shows no object'],
     )
 
 

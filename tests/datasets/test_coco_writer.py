@@ -127,12 +127,16 @@ def test_strict_stops_at_the_first_broken_image(tmp_path):
 
 
 def test_notes_are_warnings_of_the_report(tmp_path):
-    entries = {'a': lambda: CellImage(PIXELS, [], notes=['is odd', 'is late'])}
+    def noted(*notes):
+        return lambda: CellImage(PIXELS, [], notes=notes)
+
+    entries = {'a': noted('is odd', 'is late'), **{stem: noted('is odd') for stem in 'bcde'}}
     console = Console(file=io.StringIO(), width=100)
-    report = write_dataset(entries, {'test': ['a']}, tmp_path, progress=False)
+    report = write_dataset(entries, {'test': list(entries)}, tmp_path, progress=False)
     report.show(console)
-    assert report.warnings == ['a: is odd', 'a: is late']
-    assert 'warning a: is late' in console.file.getvalue()
+    assert report.notes == {'is odd': ['a', 'b', 'c', 'd', 'e'], 'is late': ['a']}
+    lines = console.file.getvalue().splitlines()
+    assert lines[:2] == ['warning a, b, c and 2 more: is odd', 'warning a: is late']
 
 
 def mosaic(height=40, width=60):

@@ -181,9 +181,12 @@ def test_subsets_are_printed_and_written(with_subsets, tmp_path):
     write_summary(tmp_path, with_subsets, summary)
     with open(tmp_path / 'per_image.csv', newline='') as file:
         rows = list(csv.DictReader(file))
-    assert list(rows[0]) == ['image', 'img_id', 'subset', *DEFAULT_SCORES] + [
-        *('n_gt', 'n_pred', 'tp', 'fp', 'fn', 'f1_tp')
-    ]
+    columns, first = list(rows[0]), ['image', 'img_id', 'subset', *DEFAULT_SCORES]
+    first += ['n_gt', 'n_pred', 'tp', 'fp', 'fn', 'f1_tp']
+    assert columns[: len(first)] == first
+    # What pooled values are made of; no score that is not in the summary.
+    assert {'shared_px', 'foreground_px', 'sum_iou'} <= set(columns[len(first) :])
+    assert 'aji_reusable' not in columns
     assert [row['subset'] for row in rows] == ['seen', 'unseen;liver', 'unseen']
     text = (tmp_path / 'summary.md').read_text()
     titles = [line for line in text.splitlines() if line.startswith('#')]

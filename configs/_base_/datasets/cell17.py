@@ -11,11 +11,13 @@ train_dataloader = dict(batch_size=1, dataset=dict(data_root=data_root, pipeline
 val_dataloader = dict(dataset=dict(data_root=data_root))
 test_dataloader = dict(dataset=dict(data_root=data_root))
 
+# F1, object Dice and object Hausdorff are the paper's.
+scores = ['f1', 'object_dice', 'object_hausdorff', 'aji', 'aji_plus', 'dice', 'dq', 'sq', 'pq']
 val_evaluator = [
-    dict(type='CellMetric'),
+    dict(type='CellMetric', scores=scores),
     dict(type='CellCocoMetric', ann_file=data_root + 'annotations/val.json'),
 ]
 test_evaluator = [
-    dict(type='CellMetric'),
+    dict(type='CellMetric', scores=scores),
     dict(type='CellCocoMetric', ann_file=data_root + 'annotations/test.json'),
 ]

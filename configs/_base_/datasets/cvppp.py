@@ -24,8 +24,11 @@ test_dataloader = dict(
     dataset=dict(data_root=data_root, metainfo=metainfo, ann_file='annotations/val.json')
 )
 
+# SBD, Dice and PQ are the paper's, the differences in count the challenge's.
+counts = ['count_difference', 'absolute_count_difference']
+scores = ['sbd', 'dice', 'pq', 'sq', 'dq', *counts, 'aji', 'f1']
 val_evaluator = [
-    dict(type='CellMetric'),
+    dict(type='CellMetric', scores=scores),
     dict(type='CellCocoMetric', ann_file=data_root + 'annotations/val.json'),
 ]
 test_evaluator = val_evaluator

@@ -11,6 +11,7 @@ val_evaluator = [
     dict(type='CellMetric'),
     dict(type='CellCocoMetric', ann_file=data_root + 'annotations/val.json'),
 ]
+# Images name their organ and whether training has seen it: each of these is scored on its own too.
 test_evaluator = [
     dict(type='CellMetric'),
     dict(type='CellCocoMetric', ann_file=data_root + 'annotations/test.json'),
