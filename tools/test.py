@@ -20,6 +20,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--show-dir', help='draw the predictions into this folder below WORK_DIR/START_TIME'
     )
+    parser.add_argument(
+        '--timing', action='store_true', help='measure speed and memory, into timing.json'
+    )
     add_shared_options(parser, example='test_dataloader.dataset.ann_file=FILE')
     return parser.parse_args(argv)
 
@@ -36,6 +39,7 @@ def main(argv: list[str] | None = None) -> None:
             overrides=args.cfg_options,
             out=args.out,
             show_dir=args.show_dir,
+            timing=args.timing,
             launcher=args.launcher,
         )
 

@@ -29,7 +29,9 @@ class CellDataset(CocoDataset):
     Annotations marked ``iscrowd`` or ``ignore`` are neither learned nor counted as background.
 
     Each instance of the data list has ``bbox`` (x1, y1, x2, y2 in pixels), ``bbox_label`` (index
-    into the classes), ``ignore_flag`` and ``mask`` (compressed RLE).
+    into the classes), ``ignore_flag`` and ``mask`` (compressed RLE). An image may name the subsets
+    it belongs to (``"subset": "unseen"`` or a list of names); its data has them as the list
+    ``subset``, and :class:`~mmcell.evaluation.cell_metric.CellMetric` scores each on its own.
 
     Raises:
         FileNotFoundError: If the annotation file does not exist.
@@ -96,7 +98,21 @@ class CellDataset(CocoDataset):
             'height': image['height'],
             'width': image['width'],
             'instances': instances,
+            'subset': self._subsets(image),
         }
+
+    def _subsets(self, image: dict) -> list[str]:
+        names = image.get('subset', [])
+        names = [names] if isinstance(names, str) else names
+        # Tables of scores join the names with semicolons.
+        if not isinstance(names, list) or not all(
+            isinstance(name, str) and name and ';' not in name for name in names
+        ):
+            raise ValueError(
+                f'{self.ann_file}: image {image["file_name"]!r}: its subset is {names!r}, expected '
+                'a name or a list of names, without semicolons'
+            )
+        return names
 
     def _read_categories(self, categories: list[dict]) -> None:
         """Map category ids to labels by name; a class without annotations may be missing."""

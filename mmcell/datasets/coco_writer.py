@@ -1,15 +1,17 @@
 """Writing any data set of cells in the one layout that the configs read.
 
-OUT/images/<stem>.png   OUT/annotations/{train,val,test}.json   OUT/splits/{train,val,test}.txt
+OUT/images/<stem>.png   OUT/annotations/<split>.json   OUT/splits/<split>.txt
 """
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -19,9 +21,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from mmcell.functional.rle import Rle, label_map_to_rles
-
-SPLITS = ('train', 'val', 'test')
+from mmcell.functional.rle import Rle, label_map_to_rles, rles_to_label_layers
 
 
 @dataclass
@@ -31,15 +31,52 @@ class CellImage:
     Attributes:
         pixels: (H, W, 3) uint8, RGB.
         masks: one COCO RLE of size (H, W) per object; none for a negative image.
+        subsets: names of what the image belongs to, such as an organ; scored on their own.
+        notes: what a user should know about it, one sentence each.
     """
 
     pixels: npt.NDArray[np.uint8]
     masks: Sequence[Rle]
+    subsets: Sequence[str] = ()
+    notes: Sequence[str] = ()
 
     @classmethod
     def from_label_map(cls, pixels: npt.NDArray[np.uint8], label_map: npt.ArrayLike) -> CellImage:
         """Objects from an integer image, 0 = background."""
         return cls(pixels, label_map_to_rles(label_map)[1])
+
+
+@dataclass(frozen=True)
+class Patches:
+    """Square patches at random places of an image, cut once; see :meth:`cut`.
+
+    Attributes:
+        count: how many of each image.
+        side: in pixels; images that are smaller are kept whole in that direction.
+        seed: same seed, same patches of an image, whatever else is converted.
+    """
+
+    count: int
+    side: int
+    seed: int = 0
+
+    def cut(self, stem: str, image: CellImage) -> dict[str, CellImage]:
+        """Patches by name, ``<stem>_<number>``; objects are cut off at their border."""
+        height, width = image.pixels.shape[:2]
+        layers = rles_to_label_layers(image.masks, (height, width))
+        random = np.random.default_rng([self.seed, zlib.crc32(stem.encode())])
+        patches = {}
+        for number in range(self.count):
+            top, left = (random.integers(max(s - self.side, 0) + 1) for s in (height, width))
+            window = np.s_[top : top + self.side, left : left + self.side]
+            masks: dict[int, Rle] = {}
+            for layer in layers:
+                ids, rles = label_map_to_rles(layer[window])
+                masks.update(zip(ids.tolist(), rles, strict=True))
+            patches[f'{stem}_{number:03}'] = replace(
+                image, pixels=image.pixels[window], masks=[masks[k] for k in sorted(masks)]
+            )
+        return patches
 
 
 @dataclass
@@ -49,17 +86,21 @@ class Report:
     Attributes:
         images: per split, one entry per image: height, width in pixels, areas of its objects.
         failures: what was left out, one sentence each.
+        warnings: what else a user should know, one sentence each.
         unlisted: how many images are in no split.
     """
 
     images: dict[str, list[tuple[int, int, list[int]]]] = field(default_factory=dict)
     failures: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
     unlisted: int = 0
 
     def show(self, console: Console) -> None:
-        """Print the failures, then the count."""
+        """Print failures and warnings, then the count."""
         for failure in self.failures:
             console.print(f'[red]left out[/red] {failure}', highlight=False, soft_wrap=True)
+        for warning in self.warnings:
+            console.print(f'[yellow]warning[/yellow] {warning}', highlight=False, soft_wrap=True)
         if self.unlisted:
             console.print(f'{self.unlisted} images are in no split list and were not converted')
         table = Table('split')
@@ -94,7 +135,9 @@ def write_dataset(
     out: Path,
     *,
     category: str = 'nucleus',
+    patches: Patches | None = None,
     overwrite: bool = False,
+    strict: bool = False,
     progress: bool = True,
 ) -> Report:
     """Convert images one by one; those that cannot be read are reported, the rest is written.
@@ -102,81 +145,50 @@ def write_dataset(
     Args:
         entries: per stem (name without suffix), what loads it; ``ValueError`` and ``OSError`` that
             it raises are reported with the stem.
-        splits: stems per split; a stem that is not in ``entries`` is reported.
+        splits: stems per split; a stem that is not in ``entries`` is reported. It may be in several
+            splits, such as those of a cross-validation.
         out: folder to write; made where missing.
         category: name of the one category, id 1.
+        patches: what splits named ``train`` or ``..._train`` hold instead of whole images.
         overwrite: replace a data set that is there already.
+        strict: stop at the first image that cannot be read.
         progress: show a progress bar.
 
     Raises:
         FileExistsError: If ``out`` holds a data set and ``overwrite`` is False.
+        ValueError: If ``strict`` and an image cannot be read.
     """
     _prepare(out, overwrite)
     report = Report(unlisted=len(set(entries).difference(*splits.values())))
+    splits_of: dict[str, list[str]] = {}
     for split, stems in splits.items():
-        coco = _empty_coco(category)
-        report.images[split] = []
-        for stem in track(stems, f'{split:5}', disable=not progress):
-            try:
-                if stem not in entries:
-                    raise ValueError(f'in {split}.txt, but not in the data set')
-                image = entries[stem]()
-            except (ValueError, OSError) as error:
-                report.failures.append(f'{stem}: {error}')
-                continue
-            _write_png(out / 'images' / f'{stem}.png', image.pixels)
-            areas = _append(coco, f'{stem}.png', image)
-            report.images[split].append((*image.pixels.shape[:2], areas))
-        (out / 'annotations' / f'{split}.json').write_text(json.dumps(coco))
-        written = [Path(image['file_name']).stem for image in coco['images']]
-        (out / 'splits' / f'{split}.txt').write_text(''.join(f'{stem}\n' for stem in written))
-    return report
+        for stem in stems:
+            splits_of.setdefault(stem, []).append(split)
 
-
-def read_splits(folder: Path, stems: Iterable[str]) -> dict[str, list[str]]:
-    """Read ``train.txt``, ``val.txt`` and ``test.txt``, as many as there are.
-
-    Args:
-        folder: where the lists are: one image per line, with or without suffix.
-        stems: the images of the data set.
-
-    Raises:
-        FileNotFoundError: If there is none of the lists.
-        ValueError: If an image is listed twice, within a list or in two of them.
-    """
-    known, seen = set(stems), {}
-    splits: dict[str, list[str]] = {}
-    for split in SPLITS:
-        file = folder / f'{split}.txt'
-        if not file.is_file():
+    converted: dict[tuple[str, bool], list[_Record]] = {}
+    for stem, used_in in track(splits_of.items(), 'converting', disable=not progress):
+        try:
+            if stem not in entries:
+                raise ValueError(f'in {used_in[0]}.txt, but not in the data set')
+            image = entries[stem]()
+        except (ValueError, OSError) as error:
+            report.failures.append(f'{stem}: {error}')
+            if strict:
+                raise ValueError(report.failures[-1]) from error
             continue
-        lines = [line.strip() for line in file.read_text().splitlines() if line.strip()]
-        splits[split] = [line if line in known else Path(line).stem for line in lines]
-        for stem in splits[split]:
-            if stem in seen:
-                raise ValueError(f'{file}: {stem} is listed in {seen[stem]} already')
-            seen[stem] = file.name
-    if not splits:
-        raise FileNotFoundError(f'{folder}: holds none of train.txt, val.txt, test.txt')
-    return splits
+        report.warnings += [f'{stem}: {note}' for note in image.notes]
+        for cut in {patches is not None and _is_training(split) for split in used_in}:
+            pieces = patches.cut(stem, image) if cut and patches else {stem: image}
+            converted[stem, cut] = [
+                _write_image(out / 'images', name, piece) for name, piece in pieces.items()
+            ]
 
-
-def random_splits(
-    stems: Iterable[str], seed: int, fractions: tuple[float, float] = (0.6, 0.2)
-) -> dict[str, list[str]]:
-    """Shuffle into train, val and test.
-
-    Args:
-        stems: images; their order does not matter.
-        seed: same seed, same split.
-        fractions: of train and val; the rest is test.
-    """
-    shuffled = sorted(stems)
-    np.random.default_rng(seed).shuffle(shuffled)
-    first = round(len(shuffled) * fractions[0])
-    second = first + round(len(shuffled) * fractions[1])
-    parts = shuffled[:first], shuffled[first:second], shuffled[second:]
-    return dict(zip(SPLITS, parts, strict=True))
+    for split, stems in splits.items():
+        cut = patches is not None and _is_training(split)
+        records = [record for stem in stems for record in converted.get((stem, cut), [])]
+        _write_split(out, split, records, category)
+        report.images[split] = [record.size_and_areas for record in records]
+    return report
 
 
 def _prepare(out: Path, overwrite: bool) -> None:
@@ -192,41 +204,61 @@ def _prepare(out: Path, overwrite: bool) -> None:
         folder.mkdir(parents=True)
 
 
-def _empty_coco(category: str) -> dict:
-    return {
-        'info': {'description': 'converted by mmcell'},
-        'images': [],
-        'categories': [{'id': 1, 'name': category}],
-        'annotations': [],
-    }
+def _is_training(split: str) -> bool:
+    return split == 'train' or split.endswith('_train')
 
 
-def _append(coco: dict, file_name: str, image: CellImage) -> list[int]:
-    """Add an image and its objects to ``coco``; returns the objects' areas in pixels."""
+@dataclass
+class _Record:
+    """One image as COCO has it, still without ids."""
+
+    image: dict[str, Any]
+    annotations: list[dict[str, Any]]
+
+    @property
+    def size_and_areas(self) -> tuple[int, int, list[int]]:
+        areas = [annotation['area'] for annotation in self.annotations]
+        return self.image['height'], self.image['width'], areas
+
+
+def _write_image(folder: Path, name: str, image: CellImage) -> _Record:
+    """Write the pixels to ``folder/name.png``."""
+    encoded = cv2.imencode('.png', np.ascontiguousarray(image.pixels[:, :, ::-1]))[1]
+    encoded.tofile(folder / f'{name}.png')
     height, width = image.pixels.shape[:2]
-    image_id = len(coco['images']) + 1
-    coco['images'].append(
-        {'id': image_id, 'file_name': file_name, 'height': height, 'width': width}
-    )
-    areas = [int(coco_mask.area(mask)) for mask in image.masks]
-    for mask, area in zip(image.masks, areas, strict=True):
-        coco['annotations'].append(
-            {
-                'id': len(coco['annotations']) + 1,
-                'image_id': image_id,
-                'category_id': 1,
-                'bbox': coco_mask.toBbox(mask).tolist(),
-                'area': area,
-                'iscrowd': 0,
-                'segmentation': {
-                    'size': [height, width],
-                    'counts': bytes(mask['counts']).decode('ascii'),
-                },
-            }
-        )
-    return areas
+    entry = {'file_name': f'{name}.png', 'height': height, 'width': width}
+    if image.subsets:
+        entry['subset'] = list(image.subsets)
+    annotations = [
+        {
+            'category_id': 1,
+            'bbox': coco_mask.toBbox(mask).tolist(),
+            'area': int(coco_mask.area(mask)),
+            'iscrowd': 0,
+            'segmentation': {
+                'size': [height, width],
+                'counts': bytes(mask['counts']).decode('ascii'),
+            },
+        }
+        for mask in image.masks
+    ]
+    return _Record(entry, annotations)
 
 
-def _write_png(path: Path, pixels: npt.NDArray[np.uint8]) -> None:
-    encoded = cv2.imencode('.png', np.ascontiguousarray(pixels[:, :, ::-1]))[1]
-    encoded.tofile(path)
+def _write_split(out: Path, split: str, records: Sequence[_Record], category: str) -> None:
+    """Write the annotations and the list of one split, ids counting from 1."""
+    images = [{'id': k, **record.image} for k, record in enumerate(records, start=1)]
+    annotations = [
+        {'image_id': k, **annotation}
+        for k, record in enumerate(records, start=1)
+        for annotation in record.annotations
+    ]
+    coco = {
+        'info': {'description': 'converted by mmcell'},
+        'images': images,
+        'categories': [{'id': 1, 'name': category}],
+        'annotations': [{'id': k, **entry} for k, entry in enumerate(annotations, start=1)],
+    }
+    (out / 'annotations' / f'{split}.json').write_text(json.dumps(coco))
+    stems = ''.join(f'{Path(image["file_name"]).stem}\n' for image in images)
+    (out / 'splits' / f'{split}.txt').write_text(stems)

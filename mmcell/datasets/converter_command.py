@@ -9,27 +9,33 @@ import zipfile
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.console import Console
 
-from mmcell.datasets.coco_writer import random_splits, read_splits, write_dataset
-from mmcell.datasets.layouts import Entries
+from mmcell.datasets.coco_writer import Patches, Report, write_dataset
+from mmcell.datasets.layouts import Layout
+from mmcell.datasets.splits import fold_splits, read_splits
 
 
-def converter_command(out: str) -> Callable[[Callable[[Path], Entries]], click.Command]:
+def converter_command(
+    out: str, category: str = 'nucleus', folds: int = 0
+) -> Callable[[Callable[[Path], Layout]], click.Command]:
     """Turn a function that finds the images of a folder into a converter.
 
     Args:
         out: default folder to write to.
+        category: default name of the category.
+        folds: default number of folds of a cross-validation; 0 writes none.
 
     Returns:
         A decorator; the function's docstring is the help text.
     """
 
-    def decorate(find_entries: Callable[[Path], Entries]) -> click.Command:
+    def decorate(find_layout: Callable[[Path], Layout]) -> click.Command:
         @click.command(
-            help=inspect.getdoc(find_entries),
+            help=inspect.getdoc(find_layout),
             context_settings={'show_default': True, 'help_option_names': ['-h', '--help']},
         )
         @click.argument('source', type=click.Path(exists=True, path_type=Path))
@@ -39,38 +45,71 @@ def converter_command(out: str) -> Callable[[Callable[[Path], Entries]], click.C
             type=click.Path(exists=True, file_okay=False, path_type=Path),
             help='Folder with train.txt, val.txt and/or test.txt: one image name per line.',
         )
-        @click.option('--seed', default=0, help='Of the 60/20/20 split made without lists.')
-        @click.option('--category', default='nucleus', help='Name of the category.')
+        @click.option('--seed', default=0, help='Of everything that is drawn: splits, patches.')
+        @click.option(
+            '--folds',
+            default=folds,
+            type=click.IntRange(0),
+            help='Also write the splits of a cross-validation, fold1_train, fold1_test, ...',
+        )
+        @click.option(
+            '--patches',
+            default=0,
+            type=click.IntRange(0),
+            help='Train on so many random patches of each image, cut once, instead of the image.',
+        )
+        @click.option('--patch-size', default=256, type=click.IntRange(1), help='Side, pixels.')
+        @click.option('--category', default=category, help='Name of the category.')
         @click.option('--overwrite', is_flag=True, help='Replace the data set in OUT.')
-        def command(
-            source: Path,
-            out: Path,
-            split_lists: Path | None,
-            seed: int,
-            category: str,
-            overwrite: bool,
-        ) -> None:
+        @click.option(
+            '--strict',
+            is_flag=True,
+            help='Stop at the first image that cannot be converted; count warnings as failures.',
+        )
+        def command(source: Path, **options: Any) -> None:
             console = Console()
             with ExitStack() as stack:
                 try:
-                    folder = _unpacked(source, stack, console)
-                    entries = find_entries(folder)
-                    splits = (
-                        read_splits(split_lists, entries)
-                        if split_lists
-                        else random_splits(entries, seed)
-                    )
-                    report = write_dataset(
-                        entries, splits, out, category=category, overwrite=overwrite
-                    )
+                    report = _convert(find_layout(_unpacked(source, stack, console)), **options)
                 except (ValueError, OSError) as error:
                     raise click.ClickException(str(error)) from error
             report.show(console)
-            sys.exit(1 if report.failures else 0)
+            sys.exit(1 if report.failures or (options['strict'] and report.warnings) else 0)
 
         return command
 
     return decorate
+
+
+def _convert(
+    layout: Layout,
+    *,
+    out: Path,
+    split_lists: Path | None,
+    seed: int,
+    folds: int,
+    patches: int,
+    patch_size: int,
+    category: str,
+    overwrite: bool,
+    strict: bool,
+) -> Report:
+    splits = read_splits(split_lists, layout.entries) if split_lists else layout.split(seed)
+    warnings = layout.warnings(None if split_lists else splits)
+    if folds:
+        listed = [stem for stems in splits.values() for stem in stems]
+        splits = {**splits, **fold_splits(listed, folds, seed, layout.group_of)}
+    report = write_dataset(
+        layout.checked_entries(),
+        splits,
+        out,
+        category=category,
+        patches=Patches(patches, patch_size, seed) if patches else None,
+        overwrite=overwrite,
+        strict=strict,
+    )
+    report.warnings[:0] = warnings
+    return report
 
 
 def _unpacked(source: Path, stack: ExitStack, console: Console) -> Path:

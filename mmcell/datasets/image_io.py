@@ -35,13 +35,16 @@ class RawImage(NamedTuple):
     colour: str
 
 
-def read_image(path: str | PathLike[str]) -> npt.NDArray[np.uint8]:
+def read_image(
+    path: str | PathLike[str], dtype: npt.DTypeLike | None = None
+) -> npt.NDArray[np.uint8]:
     """Read an image as 8-bit RGB.
 
     Args:
         path: PNG, JPEG, BMP or TIFF; 8 or 16 bits, or bilevel; gray, RGB or RGBA.
             Alpha is dropped. 16-bit intensities are scaled linearly so that the 0.1 and 99.9
             percentiles over the whole image, all channels together, become 0 and 255.
+        dtype: refuse images with pixels of another type.
 
     Returns:
         (H, W, 3) uint8, RGB; gray is repeated.
@@ -49,10 +52,16 @@ def read_image(path: str | PathLike[str]) -> npt.NDArray[np.uint8]:
     Raises:
         FileNotFoundError: If there is no such file.
         OSError: If the file cannot be decoded.
-        ValueError: If the file is no image of the kinds above, e.g. a stack of pages or channels.
+        ValueError: If the file is no image of the kinds above, e.g. a stack of pages or channels,
+            or not of ``dtype``.
     """
     path = Path(path)
     raw = read_raw(path)
+    if dtype is not None and raw.pixels.dtype != dtype:
+        raise ValueError(
+            f'{path}: pixels are {raw.pixels.dtype}, expected {np.dtype(dtype)} as the data set is '
+            'distributed; take the original file'
+        )
     if raw.colour not in _PLAIN_COLOURS:
         raise ValueError(
             f'{path}: colours are encoded as {raw.colour}, expected gray (0 = black) or RGB; '

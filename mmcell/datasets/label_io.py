@@ -1,13 +1,18 @@
-"""Reading label maps: integer images in which every object has a number of its own."""
+"""Reading label maps, in which every object has a number of its own, in the forms they come in."""
 
 from __future__ import annotations
 
+from contextlib import suppress
 from os import PathLike
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import scipy.io
+from PIL import Image, UnidentifiedImageError
 from scipy import ndimage
+from scipy.io.matlab import MatReadError
+from skimage.measure import label as label_components
 
 from mmcell.datasets.image_io import TIFF_SUFFIXES, read_raw
 
@@ -19,7 +24,8 @@ def read_label_map(path: str | PathLike[str]) -> npt.NDArray[np.int64]:
     """Read a label map.
 
     Args:
-        path: TIFF, PNG or NPY with integers of any width; axes of length 1 are dropped.
+        path: TIFF, PNG or NPY with integers of any width; axes of length 1 are dropped. Of a PNG
+            with a palette, the indices are the numbers.
 
     Returns:
         (H, W) int64, 0 = background.
@@ -31,7 +37,7 @@ def read_label_map(path: str | PathLike[str]) -> npt.NDArray[np.int64]:
             separate objects.
     """
     path = Path(path)
-    values = _load_npy(path) if path.suffix.lower() == '.npy' else read_raw(path).pixels
+    values = _read_values(path)
     labels = values.squeeze() if values.ndim > 2 else values
     if labels.ndim == 3 and labels.shape[2] in (3, 4):
         raise ValueError(
@@ -56,6 +62,98 @@ def read_label_map(path: str | PathLike[str]) -> npt.NDArray[np.int64]:
     if len(ids[ids > 0]) == 1 and ndimage.label(labels)[1] > 1:
         raise _foreground_only(path, str(ids[-1]))
     return labels
+
+
+def read_component_map(path: str | PathLike[str]) -> npt.NDArray[np.int64]:
+    """Read objects from a mask in which touching ones differ in value, and distant ones need not.
+
+    Args:
+        path: PNG or TIFF, one channel or several, of which the first counts.
+
+    Returns:
+        (H, W) int64, 0 = background; each 8-connected region of one value has its own number.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        OSError: If the file cannot be decoded.
+        ValueError: If it is a stack.
+    """
+    values = _read_values(Path(path))
+    if values.ndim == 3 and values.shape[2] in (2, 3, 4):
+        values = values[:, :, 0]
+    if values.ndim != 2:
+        raise ValueError(f'{path}: has shape {values.shape}, expected one plane (H, W)')
+    return label_components(values.astype(np.int64)).astype(np.int64)
+
+
+def read_inst_map(path: str | PathLike[str]) -> npt.NDArray[np.int64]:
+    """Read the array ``inst_map`` of a MATLAB file: (H, W), 0 = background.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        OSError: If the file cannot be decoded.
+        ValueError: If it has no such array, or one that is not (H, W) of whole numbers >= 0.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f'{path}: no such label map')
+    try:
+        arrays = scipy.io.loadmat(path)
+    except (ValueError, TypeError, NotImplementedError, MatReadError) as error:
+        raise OSError(f'{path}: cannot be decoded as MAT (up to version 7.2): {error}') from error
+    if 'inst_map' not in arrays:
+        names = ', '.join(name for name in arrays if not name.startswith('__'))
+        raise ValueError(f'{path}: has no array inst_map, only {names or "nothing"}')
+    values = np.asarray(arrays['inst_map'])
+    # MATLAB saves whole numbers as double.
+    if values.ndim != 2 or values.dtype.kind not in 'iuf' or not _whole(values):
+        raise ValueError(
+            f'{path}: inst_map has shape {values.shape}, {values.dtype}; expected (H, W) whole '
+            'numbers >= 0'
+        )
+    return values.astype(np.int64)
+
+
+def read_ascii_map(path: str | PathLike[str]) -> npt.NDArray[np.int64]:
+    """Read a label map as text: ``width height``, then one number per pixel, row after row.
+
+    Returns:
+        (H, W) int64, 0 = background.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it holds anything but whole numbers >= 0, or more or fewer than it says.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f'{path}: no such label map')
+    try:
+        values = np.array(path.read_text(encoding='ascii').split(), dtype=np.int64)
+    except (ValueError, OverflowError) as error:
+        raise ValueError(f'{path}: expected whole numbers only: {error}') from error
+    if len(values) < 2 or values.min() < 0:
+        raise ValueError(f'{path}: expected "width height", then numbers >= 0')
+    width, height = values[:2]
+    if len(values) - 2 != width * height:
+        raise ValueError(
+            f'{path}: holds {len(values) - 2} pixels, but says {width} x {height} (width, height)'
+        )
+    return values[2:].reshape(height, width)
+
+
+def _whole(values: np.ndarray) -> bool:
+    return bool(np.isfinite(values).all() and (values >= 0).all() and (values % 1 == 0).all())
+
+
+def _read_values(path: Path) -> np.ndarray:
+    if path.suffix.lower() == '.npy':
+        return _load_npy(path)
+    if path.suffix.lower() == '.png' and path.is_file():
+        # OpenCV would give the colours of the palette, not the indices.
+        with suppress(UnidentifiedImageError), Image.open(path) as image:
+            if image.mode == 'P':
+                return np.array(image)
+    return read_raw(path).pixels
 
 
 def _foreground_only(path: Path, value: str) -> ValueError:

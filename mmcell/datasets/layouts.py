@@ -1,21 +1,157 @@
-"""Reading data sets as their authors lay them out."""
+"""Reading data sets as their authors lay them out: what all share, and folders of label maps."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 from pycocotools import mask as coco_mask
 
 from mmcell.datasets.coco_writer import CellImage
 from mmcell.datasets.image_io import IMAGE_SUFFIXES, read_image, read_raw
 from mmcell.datasets.label_io import LABEL_SUFFIXES, read_label_map
+from mmcell.datasets.splits import random_splits
 
 Entries = dict[str, Callable[[], CellImage]]
+Splits = dict[str, list[str]]
+Files = dict[str, list[Path]]
 
 _MASK_ENDING = '_masks'
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A data set as it is distributed, and what is published about it.
+
+    Attributes:
+        entries: per stem, what loads the image.
+        official: seed -> stems per split; None for a random split.
+        group_of: stem -> the group, such as a patient, that cross-validation keeps together.
+        counts: number of images per split.
+        sizes: all sizes of images, height and width in pixels; empty for any.
+        absent: names of images that are published but not there.
+    """
+
+    entries: Entries
+    official: Callable[[int], Splits] | None = None
+    group_of: Callable[[str], str] | None = None
+    counts: Mapping[str, int] | None = None
+    sizes: Collection[tuple[int, int]] = ()
+    absent: Sequence[str] = ()
+
+    def split(self, seed: int) -> Splits:
+        """The official splits, with drawn parts depending on ``seed`` alone."""
+        return self.official(seed) if self.official else random_splits(self.entries, seed)
+
+    def warnings(self, splits: Splits | None) -> list[str]:
+        """What differs from the published numbers of images.
+
+        Args:
+            splits: the official ones; None where the user has others.
+        """
+        found = []
+        if self.absent:
+            found.append(f'published, but not there: {", ".join(self.absent)}')
+        for split, count in ((self.counts or {}) if splits is not None else {}).items():
+            images = len((splits or {}).get(split, ()))
+            if images != count:
+                found.append(f'{split} has {images} images, published are {count}')
+        return found
+
+    def checked_entries(self) -> Entries:
+        """Entries that remark on images of other than the published sizes."""
+        if not self.sizes:
+            return self.entries
+        return {stem: partial(self._load_checked, load) for stem, load in self.entries.items()}
+
+    def _load_checked(self, load: Callable[[], CellImage]) -> CellImage:
+        image = load()
+        height, width = image.pixels.shape[:2]
+        if (height, width) in self.sizes:
+            return image
+        published = ' or '.join(f'{height} x {width}' for height, width in sorted(self.sizes))
+        note = f'is {height} x {width} (height, width), published are {published}'
+        return replace(image, notes=[*image.notes, note])
+
+
+def find_files(folder: Path, *suffixes: str) -> list[Path]:
+    """Files at any depth, sorted; hidden ones and what macOS adds to archives are passed over."""
+    return [
+        path
+        for path in sorted(folder.rglob('*'))
+        if path.suffix.lower() in suffixes
+        and not any(p.startswith(('.', '__MACOSX')) for p in path.relative_to(folder).parts)
+    ]
+
+
+def by_stem(paths: Iterable[Path], stem_of: Callable[[Path], str] | None = None) -> Files:
+    """Files per stem; ``stem_of`` where that is not the name without suffix."""
+    files: Files = {}
+    for path in paths:
+        files.setdefault(stem_of(path) if stem_of else path.stem, []).append(path)
+    return files
+
+
+def paired_entries(
+    images: Files,
+    annotations: Files,
+    expected: str,
+    read: Callable[[Path, Path], CellImage] | None = None,
+) -> Entries:
+    """Entries of images and annotations that belong together by stem.
+
+    An image or annotation without its partner, or with several, becomes an entry that says so when
+    it is loaded.
+
+    Args:
+        images: files per stem.
+        annotations: files per stem.
+        expected: what an image without annotation lacks, with ``{}`` for the stem.
+        read: loads an image from both paths. Default: :func:`read_labelled`.
+    """
+    return {
+        stem: partial(
+            _read_pair,
+            stem,
+            images.get(stem, []),
+            annotations.get(stem, []),
+            expected.format(stem),
+            read or read_labelled,
+        )
+        for stem in sorted({*images, *annotations})
+    }
+
+
+def read_labelled(
+    image: Path,
+    labels: Path,
+    read_labels: Callable[[Path], npt.NDArray[np.int64]] = read_label_map,
+    dtype: npt.DTypeLike | None = None,
+    subsets: Sequence[str] = (),
+) -> CellImage:
+    """Read an image and its label map.
+
+    Args:
+        image: any that :func:`~mmcell.datasets.image_io.read_image` takes.
+        labels: what ``read_labels`` takes.
+        read_labels: reads the label map.
+        dtype: type of the image's pixels; None for any.
+        subsets: what the image belongs to.
+
+    Raises:
+        OSError: If a file cannot be read.
+        ValueError: If a file is of the wrong kind, or their sizes differ.
+    """
+    pixels, label_map = read_image(image, dtype), read_labels(labels)
+    if label_map.shape != pixels.shape[:2]:
+        raise ValueError(
+            f'{labels} is {label_map.shape} (height, width), its image {pixels.shape[:2]}'
+        )
+    return replace(CellImage.from_label_map(pixels, label_map), subsets=subsets)
 
 
 def dsb2018_entries(folder: Path) -> Entries:
@@ -74,11 +210,11 @@ def label_folder_entries(folder: Path) -> Entries:
     if len(inner) == 1 and inner[0].is_dir() and inner[0].name not in ('images', 'masks'):
         folder = inner[0]
     if (folder / 'images').is_dir() and (folder / 'masks').is_dir():
-        images = _by_stem(folder / 'images', IMAGE_SUFFIXES)
-        labels = _by_stem(folder / 'masks', LABEL_SUFFIXES)
+        images = by_stem(_visible(folder / 'images', IMAGE_SUFFIXES))
+        labels = by_stem(_visible(folder / 'masks', LABEL_SUFFIXES))
         expected = 'masks/{}.tif'
     else:
-        files = _by_stem(folder, LABEL_SUFFIXES + IMAGE_SUFFIXES)
+        files = by_stem(_visible(folder, LABEL_SUFFIXES + IMAGE_SUFFIXES))
         labels = {
             stem.removesuffix(_MASK_ENDING): paths
             for stem, paths in files.items()
@@ -91,36 +227,31 @@ def label_folder_entries(folder: Path) -> Entries:
             f'{folder}: found {len(images)} images and {len(labels)} label maps; expected '
             'images/x.tif with masks/x.tif, or x.tif with x_masks.tif'
         )
-    return {
-        stem: partial(
-            _read_labelled, stem, images.get(stem, []), labels.get(stem, []), expected.format(stem)
-        )
-        for stem in sorted({*images, *labels})
-    }
+    expected = f'label map {expected}; if it shows no objects, give one of all 0'
+    return paired_entries(images, labels, expected)
 
 
-def _by_stem(folder: Path, suffixes: tuple[str, ...]) -> dict[str, list[Path]]:
-    files: dict[str, list[Path]] = {}
-    for path in sorted(folder.iterdir()):
-        if path.suffix.lower() in suffixes and not path.name.startswith('.'):
-            files.setdefault(path.stem, []).append(path)
-    return files
+def _visible(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
+    return [
+        path
+        for path in sorted(folder.iterdir())
+        if path.suffix.lower() in suffixes and not path.name.startswith('.')
+    ]
 
 
-def _read_labelled(stem: str, images: list[Path], labels: list[Path], expected: str) -> CellImage:
-    for kind, paths in (('image', images), ('label map', labels)):
+def _read_pair(
+    stem: str,
+    images: list[Path],
+    annotations: list[Path],
+    expected: str,
+    read: Callable[[Path, Path], CellImage],
+) -> CellImage:
+    for kind, paths in (('image', images), ('annotation', annotations)):
         if len(paths) > 1:
             names = ', '.join(path.name for path in paths)
             raise ValueError(f'has {len(paths)} {kind}s, keep one of {names}')
-    if not labels:
-        raise ValueError(
-            f'{images[0]} has no label map {expected}; if it shows no objects, give one of all 0'
-        )
+    if not annotations:
+        raise ValueError(f'{images[0]} has no {expected}')
     if not images:
-        raise ValueError(f'{labels[0]} has no image {stem}')
-    pixels, label_map = read_image(images[0]), read_label_map(labels[0])
-    if label_map.shape != pixels.shape[:2]:
-        raise ValueError(
-            f'{labels[0]} is {label_map.shape} (height, width), its image {pixels.shape[:2]}'
-        )
-    return CellImage.from_label_map(pixels, label_map)
+        raise ValueError(f'{annotations[0]} has no image {stem}')
+    return read(images[0], annotations[0])

@@ -11,6 +11,7 @@ from mmengine.config import Config
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
+from mmcell.evaluation.cell_metric import CellMetric
 from mmcell.evaluation.dump_predictions import DumpPredictions
 
 from .bfloat16 import cpu_has_bfloat16
@@ -18,7 +19,7 @@ from .checkpoints import find_resumable, require_checkpoint
 from .config import load_config, plain_build_errors
 from .data_checks import build_dataloader, require_annotations
 from .errors import ConfigError
-from .hooks import MatchingCheckpointHook
+from .hooks import MatchingCheckpointHook, TimingHook
 from .launch import leave_processes, prepare_processes
 from .memory import keep_freed_memory
 
@@ -80,9 +81,13 @@ def test(
     overrides: dict[str, Any] | None = None,
     out: str | None = None,
     show_dir: str | None = None,
+    timing: bool = False,
     launcher: str = 'none',
 ) -> dict[str, float]:
     """Score a checkpoint on the test data of a config.
+
+    Scores per image and their summary go beside the log, to ``work_dir/<start time>``, unless the
+    config's CellMetric names another ``out_dir``.
 
     Args:
         config: The config that the checkpoint was trained with.
@@ -91,6 +96,7 @@ def test(
         overrides: Dotted key -> value, on top of the config.
         out: A ``.pkl`` file for the predictions, masks as RLE.
         show_dir: A folder, below ``work_dir/<start time>``, for pictures of the predictions.
+        timing: Measure speed and memory, too, into ``timing.json`` beside the scores.
         launcher: 'none', 'pytorch', 'slurm' or 'mpi'.
 
     Returns:
@@ -114,6 +120,9 @@ def test(
         build_dataloader(runner, 'test_dataloader')
         if out is not None:
             runner.test_evaluator.metrics.append(DumpPredictions(out))
+        cell_metrics = _with_folders(runner)
+        if timing:
+            runner.register_hook(_timing_hook(*cell_metrics[:1]))
         scores = runner.test()
     leave_processes()
     return scores
@@ -165,6 +174,26 @@ def _resume(cfg: Config, resume: str) -> None:
     else:
         require_checkpoint(resume)
         cfg.resume, cfg.load_from = True, resume
+
+
+def _with_folders(runner: Runner) -> list[CellMetric]:
+    """The CellMetrics of the test, each with a folder to write to."""
+    metrics = [m for m in runner.test_evaluator.metrics if isinstance(m, CellMetric)]
+    for metric in metrics:
+        if metric.out_dir is None:
+            # MMEngine wants several to have prefixes of their own.
+            metric.out_dir = Path(runner.log_dir, metric.prefix if len(metrics) > 1 else '')
+    return metrics
+
+
+def _timing_hook(metric: CellMetric | None = None) -> TimingHook:
+    """One that flattens as ``metric`` does and writes beside its files."""
+    if metric is None:
+        return TimingHook()
+    options = ('score_threshold', 'mask_threshold', 'min_visible')
+    return TimingHook(
+        str(metric.out_dir), flattening={name: getattr(metric, name) for name in options}
+    )
 
 
 def _draw_predictions(cfg: Config, show_dir: str) -> None:

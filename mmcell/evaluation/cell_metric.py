@@ -36,7 +36,8 @@ class CellMetric(BaseMetric):
     Predictions of class score below ``score_threshold`` are dropped, the others are flattened into
     one label map (a shared pixel goes to the higher ``mask_scores``, where the model gives them,
     else ``scores``), and every score is read from its overlap with the ground truth, whatever the
-    classes. With more than one class the mean of the pooled PQ of each is added.
+    classes. With more than one class the mean of the pooled PQ of each is added. Subsets that
+    images name in the annotation file (``subset``) are summarized on their own as well.
 
     Needs no annotation file: the ground truth comes with the data samples, so the test pipeline has
     to load annotations after resizing the image, at its original size.
@@ -83,7 +84,8 @@ class CellMetric(BaseMetric):
             data_batch: not used.
             data_samples: each with ``pred_instances`` (``masks``: RoiMasks, RLEs or (N, H, W) bool
                 tensor; ``scores``, ``labels``, optionally ``mask_scores``), ``gt_instances``
-                (``masks``: LabelMapMasks or BitmapMasks; ``labels``) and ``ori_shape``.
+                (``masks``: LabelMapMasks or BitmapMasks; ``labels``) and ``ori_shape``; optionally
+                ``subset``, names of the subsets that the image belongs to.
 
         Raises:
             ValueError: If masks are missing or not of the image's size; names the image.
@@ -96,7 +98,14 @@ class CellMetric(BaseMetric):
                 raise ValueError(f'{image}: {error}') from error
             # One row per image, in order: what lets MMEngine cut off the images that a distributed
             # sampler repeats.
-            self.results.append({'image': image.name, 'img_id': sample.get('img_id'), **row})
+            self.results.append(
+                {
+                    'image': image.name,
+                    'img_id': sample.get('img_id'),
+                    'subset': list(sample.get('subset', ())),
+                    **row,
+                }
+            )
 
     def _score(self, sample: Mapping[str, Any]) -> Row:
         gt, pred = sample.get('gt_instances', {}), sample.get('pred_instances', {})

@@ -52,6 +52,25 @@ class OverlapTable(NamedTuple):
         """(K,) intersection over union, in (0, 1]."""
         return self.intersections / self.unions
 
+    @property
+    def dices(self) -> npt.NDArray[np.float64]:
+        """(K,) twice the intersection over the sum of the areas, in (0, 1]."""
+        areas = self.gt_areas[self.gt_index] + self.pred_areas[self.pred_index]
+        return 2 * self.intersections / areas
+
+    @property
+    def main_pairs_of_gt(self) -> IntArray:
+        """For each ground-truth object that is overlapped, in order: its pair of largest overlap.
+
+        Positions among the K pairs; of equal overlaps the one with the smallest id.
+        """
+        return _largest_of_each(self.gt_index, self.intersections)
+
+    @property
+    def main_pairs_of_pred(self) -> IntArray:
+        """The same for each predicted object."""
+        return _largest_of_each(self.pred_index, self.intersections)
+
     def select(self, keep_gt: BoolArray, keep_pred: BoolArray) -> OverlapTable:
         """The table of only some objects, as if the others had been background.
 
@@ -71,9 +90,11 @@ class OverlapTable(NamedTuple):
         )
 
 
-def overlap_table(
-    gt: npt.ArrayLike | OverlapTable, pred: npt.ArrayLike | None = None
-) -> OverlapTable:
+# What scores take as ground truth: a label map, or a table that needs no prediction beside it.
+LabelMap = npt.ArrayLike | OverlapTable
+
+
+def overlap_table(gt: LabelMap, pred: npt.ArrayLike | None = None) -> OverlapTable:
     """Count the pixels that each pair of objects shares.
 
     Args:
@@ -150,3 +171,10 @@ def _objects(
 def _sums(index: IntArray, lengths: IntArray, size: int) -> IntArray:
     """Run lengths added up per index; exact, since pixel counts stay far below 2^53."""
     return np.bincount(index, lengths, minlength=size).astype(np.int64)
+
+
+def _largest_of_each(index: IntArray, values: IntArray) -> IntArray:
+    """Position of the largest value among those of equal index; of ties the first."""
+    order = np.lexsort((-values, index))  # stable
+    _, first = np.unique(index[order], return_index=True)
+    return order[first]

@@ -12,9 +12,58 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from mmcell.functional.overlap import IntArray, OverlapTable, overlap_table
+from mmcell.functional.challenge_scores import (
+    CtcCounts,
+    ctc_counts,
+    ctc_det,
+    ctc_seg,
+    dsb_precisions,
+    dsb_score,
+)
+from mmcell.functional.object_distances import object_hausdorff
+from mmcell.functional.overlap import IntArray, LabelMap, OverlapTable, overlap_table
+from mmcell.functional.ranked_precision import (
+    IOU_THRESHOLDS,
+    PairIous,
+    RankedMatches,
+    average_precision,
+    box_ious,
+    mean_matched_iou,
+    pair_ious,
+    ranked_matches,
+    rle_ious,
+)
 
-LabelMap = npt.ArrayLike | OverlapTable
+__all__ = [
+    'aji',
+    'aji_plus',
+    'dice',
+    'object_f1',
+    'object_f1_counts',
+    'panoptic_quality',
+    'pq_from_sums',
+    'symmetric_best_dice',
+    'object_dice',
+    'object_hausdorff',
+    'count_difference',
+    'dsb_score',
+    'dsb_precisions',
+    'ctc_seg',
+    'ctc_det',
+    'ctc_counts',
+    'average_precision',
+    'mean_matched_iou',
+    'ranked_matches',
+    'pair_ious',
+    'box_ious',
+    'rle_ious',
+    'CtcCounts',
+    'MatchCounts',
+    'PairIous',
+    'PanopticQuality',
+    'RankedMatches',
+    'IOU_THRESHOLDS',
+]
 
 
 class PanopticQuality(NamedTuple):
@@ -139,9 +188,7 @@ def object_f1_counts(gt: LabelMap, pred: npt.ArrayLike | None = None) -> MatchCo
     Source: Sirinukunwattana et al., GlaS challenge, Medical Image Analysis 35 (2017) 489-502.
     """
     table = overlap_table(gt, pred)
-    order = np.lexsort((-table.intersections, table.pred_index))
-    _, first = np.unique(table.pred_index[order], return_index=True)
-    main = order[first]
+    main = table.main_pairs_of_pred
     tp = int((2 * table.intersections[main] > table.gt_areas[table.gt_index[main]]).sum())
     return MatchCounts(tp, table.n_pred - tp, table.n_gt - tp)
 
@@ -180,6 +227,70 @@ def pq_from_sums(tp: int, fp: int, fn: int, sum_iou: float) -> PanopticQuality:
     dq = tp / (tp + fp / 2 + fn / 2)
     sq = sum_iou / tp if tp else nan
     return PanopticQuality(dq, sq, dq * sq if tp else 0.0, tp, fp, fn)
+
+
+def symmetric_best_dice(gt: LabelMap, pred: npt.ArrayLike | None = None) -> float:
+    """Best Dice that each object finds on the other side, averaged; the worse of both directions.
+
+    Several objects may find the same partner.
+
+    Args:
+        gt: (H, W) integers, or an overlap table.
+        pred: (H, W) integers; left out where ``gt`` is a table.
+
+    Returns:
+        In [0, 1]; NaN if both maps are empty.
+
+    Source: Scharr et al., Leaf segmentation in plant phenotyping, Machine Vision and Applications
+    27 (2016) 585-606. The authors' code of PFFNet reports one direction under this name.
+    """
+    table = overlap_table(gt, pred)
+    if table.n_gt == 0 or table.n_pred == 0:
+        return _score_of_empty(table)
+    best_of_gt, best_of_pred = np.zeros(table.n_gt), np.zeros(table.n_pred)
+    np.maximum.at(best_of_gt, table.gt_index, table.dices)
+    np.maximum.at(best_of_pred, table.pred_index, table.dices)
+    return float(min(best_of_gt.mean(), best_of_pred.mean()))
+
+
+def object_dice(gt: LabelMap, pred: npt.ArrayLike | None = None) -> float:
+    """Dice of each object with the one that it overlaps most, weighted by area, both ways averaged.
+
+    Ties go to the smallest id; an object that overlaps none counts 0.
+
+    Args:
+        gt: (H, W) integers, or an overlap table.
+        pred: (H, W) integers; left out where ``gt`` is a table.
+
+    Returns:
+        In [0, 1]; NaN if both maps are empty.
+
+    Source: Sirinukunwattana et al., GlaS challenge, Medical Image Analysis 35 (2017) 489-502.
+    """
+    table = overlap_table(gt, pred)
+    if table.n_gt == 0 or table.n_pred == 0:
+        return _score_of_empty(table)
+    of_gt, of_pred = table.main_pairs_of_gt, table.main_pairs_of_pred
+    dices = table.dices
+    gt_side = table.gt_areas[table.gt_index[of_gt]] @ dices[of_gt] / table.gt_areas.sum()
+    pred_side = table.pred_areas[table.pred_index[of_pred]] @ dices[of_pred]
+    return float((gt_side + pred_side / table.pred_areas.sum()) / 2)
+
+
+def count_difference(gt: LabelMap, pred: npt.ArrayLike | None = None) -> int:
+    """Predicted minus ground-truth number of objects; 0 if both maps are empty.
+
+    Args:
+        gt: (H, W) integers, or an overlap table.
+        pred: (H, W) integers; left out where ``gt`` is a table.
+    """
+    table = overlap_table(gt, pred)
+    return table.n_pred - table.n_gt
+
+
+def _score_of_empty(table: OverlapTable) -> float:
+    """NaN if both sides are without objects, 0 if one is."""
+    return 0.0 if table.n_gt + table.n_pred else float('nan')
 
 
 def _aggregated_jaccard(table: OverlapTable, pairs: IntArray) -> float:

@@ -112,6 +112,17 @@ def test_crowds_are_kept_as_ignored(build, coco):
     assert build(coco).get_data_info(0)['instances'][0]['ignore_flag'] == 1
 
 
+def test_subsets_are_lists_of_names_empty_where_none_is_named(build, coco):
+    def subsets():
+        dataset = build(coco)
+        return [dataset.get_data_info(index)['subset'] for index in range(2)]
+
+    assert subsets() == [[], []]
+    coco['images'][0]['subset'] = 'unseen'
+    coco['images'][1]['subset'] = ['seen', 'liver']
+    assert subsets() == [['unseen'], ['seen', 'liver']]
+
+
 def test_mask_without_pixels_is_left_out_with_a_warning(build, coco, monkeypatch):
     logged = []
     monkeypatch.setattr(
@@ -149,6 +160,11 @@ def change(**values):
         (lambda coco: coco.update(images=[]), 'train.json: the data set is empty'),
         (lambda coco: coco['images'][1].update(id=4), 'image ids are not unique'),
         (lambda coco: coco['images'][0].pop('width'), 'image 4 lacks width'),
+        (lambda coco: coco['images'][0].update(subset=[3]), r"image 'a.png': its subset is \[3\]"),
+        (
+            lambda coco: coco['images'][0].update(subset='a;b'),
+            'list of names, without semicolons',
+        ),
         (
             lambda coco: coco.update(categories=[{'id': 1, 'name': 'nuclei'}]),
             r"has categories \['nuclei'\], but .* classes \['nucleus'\]",

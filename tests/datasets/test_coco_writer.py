@@ -8,7 +8,8 @@ from mmdet.registry import DATASETS
 from rich.console import Console
 
 import mmcell.plugin  # noqa: F401
-from mmcell.datasets.coco_writer import CellImage, random_splits, read_splits, write_dataset
+from mmcell.datasets.coco_writer import CellImage, Patches, write_dataset
+from mmcell.functional.rle import label_map_to_rles, rles_to_label_map
 
 LABELS = np.array([[0, 3, 3, 0], [0, 3, 0, 9], [0, 0, 0, 9]])
 PIXELS = np.arange(36, dtype=np.uint8).reshape(3, 4, 3)
@@ -74,6 +75,14 @@ def test_annotations_are_plain_coco(tmp_path):
     np.testing.assert_array_equal(read[:, :, ::-1], PIXELS)
 
 
+def test_subsets_are_written_with_their_images_and_only_there(tmp_path):
+    entries = {'a': lambda: CellImage(PIXELS, [], subsets=('unseen', 'liver')), 'neg': negative}
+    write_dataset(entries, {'test': ['a', 'neg']}, tmp_path, progress=False)
+    images = json.loads((tmp_path / 'annotations' / 'test.json').read_text())['images']
+    assert images[0]['subset'] == ['unseen', 'liver']
+    assert 'subset' not in images[1]
+
+
 def test_existing_data_set_is_replaced_only_on_request(tmp_path):
     write_dataset(ENTRIES, SPLITS, tmp_path, progress=False)
     with pytest.raises(FileExistsError, match='images exists already; say --overwrite'):
@@ -95,28 +104,91 @@ def test_report_counts_every_split(tmp_path):
     ]
 
 
-def test_split_lists_take_names_with_and_without_suffix(tmp_path):
-    (tmp_path / 'train.txt').write_text('a.b\n\nneg.png\n')
-    (tmp_path / 'test.txt').write_text('absent.tif\n')
-    assert read_splits(tmp_path, ENTRIES) == {'train': ['a.b', 'neg'], 'test': ['absent']}
+def test_image_of_several_splits_is_loaded_once(tmp_path):
+    loaded = []
+    entries = {
+        'a': lambda: loaded.append('a') or cells(),
+        'b': lambda: loaded.append('b') or cells(),
+    }
+    splits = {'fold1_train': ['a'], 'fold1_test': ['b'], 'fold2_train': ['b'], 'fold2_test': ['a']}
+    report = write_dataset(entries, splits, tmp_path, progress=False)
+    assert loaded == ['a', 'b']
+    for split, (stem,) in splits.items():
+        coco = json.loads((tmp_path / 'annotations' / f'{split}.json').read_text())
+        assert [image['file_name'] for image in coco['images']] == [f'{stem}.png']
+        assert {annotation['image_id'] for annotation in coco['annotations']} == {1}
+        assert len(report.images[split]) == 1
 
 
-def test_image_in_two_lists_is_refused(tmp_path):
-    (tmp_path / 'train.txt').write_text('neg\n')
-    (tmp_path / 'val.txt').write_text('neg.png\n')
-    with pytest.raises(ValueError, match='val.txt: neg is listed in train.txt already'):
-        read_splits(tmp_path, ENTRIES)
+def test_strict_stops_at_the_first_broken_image(tmp_path):
+    with pytest.raises(ValueError, match='^broken: broken.png: cannot be decoded$'):
+        write_dataset(ENTRIES, SPLITS, tmp_path, strict=True, progress=False)
+    assert list((tmp_path / 'annotations').iterdir()) == []
 
 
-def test_folder_without_lists_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r'holds none of train.txt'):
-        read_splits(tmp_path, ENTRIES)
+def test_notes_are_warnings_of_the_report(tmp_path):
+    entries = {'a': lambda: CellImage(PIXELS, [], notes=['is odd', 'is late'])}
+    console = Console(file=io.StringIO(), width=100)
+    report = write_dataset(entries, {'test': ['a']}, tmp_path, progress=False)
+    report.show(console)
+    assert report.warnings == ['a: is odd', 'a: is late']
+    assert 'warning a: is late' in console.file.getvalue()
 
 
-def test_random_split_is_60_20_20_and_depends_on_the_seed_alone():
-    stems = [f'{number:03}' for number in range(50)]
-    splits = random_splits(stems, seed=3)
-    assert [len(splits[name]) for name in ('train', 'val', 'test')] == [30, 10, 10]
-    assert sorted(sum(splits.values(), [])) == stems
-    assert random_splits(stems[::-1], seed=3) == splits
-    assert random_splits(stems, seed=4) != splits
+def mosaic(height=40, width=60):
+    """Pixels that name their place, and objects of 5 x 5 whose id is their place; one overlaps."""
+    rows, columns = np.mgrid[:height, :width]
+    pixels = np.dstack([rows, columns, rows]).astype(np.uint8)
+    labels = rows // 5 * 12 + columns // 5 + 1
+    masks = label_map_to_rles(labels)[1] + label_map_to_rles((columns == 33).astype(int))[1]
+    return CellImage(pixels, masks, subsets=('seen',))
+
+
+def test_patches_are_windows_of_image_and_masks():
+    patches = Patches(count=30, side=16, seed=0).cut('a', mosaic())
+    assert list(patches)[:2] == ['a_000', 'a_001']
+    corners = set()
+    for patch in patches.values():
+        assert patch.pixels.shape == (16, 16, 3)
+        assert patch.subsets == ('seen',)
+        top, left = (int(value) for value in patch.pixels[0, 0, :2])
+        corners.add((top, left))
+        crossing = left <= 33 < left + 16
+        cells_only = patch.masks[:-1] if crossing else patch.masks
+        rows, columns = np.mgrid[top : top + 16, left : left + 16]
+        expected = np.unique(rows // 5 * 12 + columns // 5, return_inverse=True)[1] + 1
+        found = rles_to_label_map(cells_only, (16, 16))
+        np.testing.assert_array_equal(found, expected.reshape(16, 16))
+        if crossing:
+            line = rles_to_label_map(patch.masks[-1:], (16, 16))
+            np.testing.assert_array_equal(line, columns == 33)
+    assert len(corners) > 25
+    assert {0 <= top <= 24 and 0 <= left <= 44 for top, left in corners} == {True}
+
+
+def test_patches_depend_on_seed_and_stem_alone():
+    def pixels(seed, stem):
+        return Patches(3, 8, seed).cut(stem, mosaic())[f'{stem}_002'].pixels.tobytes()
+
+    assert pixels(0, 'a') == pixels(0, 'a')
+    assert len({pixels(0, 'a'), pixels(0, 'b'), pixels(1, 'a')}) == 3
+
+
+def test_patch_of_a_smaller_image_keeps_it_whole_in_that_direction():
+    (patch,) = Patches(1, 50).cut('a', mosaic()).values()
+    assert patch.pixels.shape == (40, 50, 3)
+
+
+def test_only_training_splits_are_cut_into_patches(tmp_path):
+    splits = {'train': ['a'], 'val': ['b'], 'fold1_train': ['b'], 'fold1_test': ['a']}
+    entries = {'a': mosaic, 'b': mosaic}
+    write_dataset(entries, splits, tmp_path, patches=Patches(2, 16), progress=False)
+    names = {split: (tmp_path / 'splits' / f'{split}.txt').read_text().split() for split in splits}
+    assert names == {
+        'train': ['a_000', 'a_001'],
+        'val': ['b'],
+        'fold1_train': ['b_000', 'b_001'],
+        'fold1_test': ['a'],
+    }
+    for stem, shape in (('a', (40, 60, 3)), ('a_001', (16, 16, 3))):
+        assert cv2.imread(str(tmp_path / 'images' / f'{stem}.png')).shape == shape

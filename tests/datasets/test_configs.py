@@ -1,5 +1,6 @@
 """The data set configs run on data of the layout that the converters write."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,7 @@ def root(tmp_path_factory):
     """Two training images, one smaller than any crop and one without objects."""
     folder = tmp_path_factory.mktemp('data')
     small, large = generate_cells(0, 0, 96), generate_cells(0, 1, 300)
+    large = replace(large, subsets=['unseen'])
     entries = {
         'small': lambda: small,
         'large': lambda: large,
@@ -76,6 +78,7 @@ def test_config_yields_batches_of_every_split(name, root):
         assert sample.scale_factor == (1.0, 1.0)
         assert sample.gt_instances.masks.to_label_map().shape == sample.ori_shape
         assert len(sample.gt_instances) > 0
+        assert sample.subset == ['unseen']
 
 
 @pytest.mark.parametrize('name', DATASETS)

@@ -152,3 +152,10 @@ def test_cut_off_files_are_named(tmp_path, rgb):
 def test_missing_file_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match='nothing.png: no such image file'):
         read_image(tmp_path / 'nothing.png')
+
+
+def test_other_than_the_asked_bit_depth_is_refused(tmp_path):
+    tifffile.imwrite(tmp_path / 'a.tif', np.zeros((4, 5), np.uint8))
+    assert read_image(tmp_path / 'a.tif', np.uint8).shape == (4, 5, 3)
+    with pytest.raises(ValueError, match=r'a.tif: pixels are uint8, expected uint16 as the data'):
+        read_image(tmp_path / 'a.tif', np.uint16)

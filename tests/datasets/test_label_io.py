@@ -1,9 +1,16 @@
 import cv2
 import numpy as np
 import pytest
+import scipy.io
 import tifffile
+from PIL import Image
 
-from mmcell.datasets.label_io import read_label_map
+from mmcell.datasets.label_io import (
+    read_ascii_map,
+    read_component_map,
+    read_inst_map,
+    read_label_map,
+)
 
 LABELS = np.array([[0, 1, 1], [0, 0, 250]])
 
@@ -44,6 +51,10 @@ def test_indices_of_a_palette_are_labels(tmp_path):
         tmp_path / 'a.tif', LABELS.astype(np.uint8), photometric='palette', colormap=colours
     )
     np.testing.assert_array_equal(read_label_map(tmp_path / 'a.tif'), LABELS)
+    picture = Image.fromarray(LABELS.astype(np.uint8), mode='P')
+    picture.putpalette((colours // 256).T.astype(np.uint8).tobytes())
+    picture.save(tmp_path / 'a.png')
+    np.testing.assert_array_equal(read_label_map(tmp_path / 'a.png'), LABELS)
 
 
 def test_idle_axes_are_dropped_and_all_background_is_legal(tmp_path):
@@ -83,3 +94,83 @@ def test_missing_and_damaged_files_are_named(tmp_path, name):
     (tmp_path / name).write_bytes(b'nothing of the kind')
     with pytest.raises(OSError, match=f'{name}: cannot be decoded'):
         read_label_map(tmp_path / name)
+
+
+def test_components_differ_in_place_or_in_value_of_the_first_channel(tmp_path):
+    # Two pieces of 9 that meet in a corner are one, a third is far off, 7 touches them.
+    values = np.array([[9, 9, 0, 0, 9], [0, 0, 9, 7, 0], [0, 0, 0, 0, 0]], np.uint8)
+    red_only = np.dstack([np.full_like(values, 5), np.full_like(values, 6), values])
+    expected = [[1, 1, 0, 0, 2], [0, 0, 1, 3, 0], [0, 0, 0, 0, 0]]
+    for name, pixels in (('gray.png', values), ('bgr.png', red_only)):
+        found = read_component_map(write(tmp_path / name, pixels))
+        assert found.dtype == np.int64
+        np.testing.assert_array_equal(found, expected)
+    alpha = np.dstack([red_only, np.full_like(values, 255)])
+    np.testing.assert_array_equal(read_component_map(write(tmp_path / 'c.png', alpha)), expected)
+    with pytest.raises(ValueError, match=r'd.tif: has shape \(6, 4, 5\), expected one plane'):
+        read_component_map(write(tmp_path / 'd.tif', np.zeros((6, 4, 5), np.uint8)))
+
+
+@pytest.mark.parametrize('dtype', [np.float64, np.int32, np.uint16, np.uint8])
+def test_inst_map_of_a_mat_file_is_read(tmp_path, dtype):
+    arrays = {'inst_map': LABELS.astype(dtype), 'inst_centroid': np.zeros((2, 2))}
+    scipy.io.savemat(tmp_path / 'a.mat', arrays)
+    np.testing.assert_array_equal(read_inst_map(tmp_path / 'a.mat'), LABELS)
+
+
+@pytest.mark.parametrize(
+    ('arrays', 'message'),
+    [
+        ({'type_map': LABELS}, 'has no array inst_map, only type_map'),
+        ({}, 'has no array inst_map, only nothing'),
+        (
+            {'inst_map': LABELS / 2},
+            r'inst_map has shape \(2, 3\), float64; expected \(H, W\) whole',
+        ),
+        ({'inst_map': LABELS - 1.0}, 'whole numbers >= 0'),
+        ({'inst_map': np.full((2, 3), np.nan)}, 'whole numbers >= 0'),
+        ({'inst_map': np.zeros((2, 3, 4))}, r'inst_map has shape \(2, 3, 4\)'),
+        ({'inst_map': 'text'}, 'whole numbers >= 0'),
+    ],
+)
+def test_mat_files_without_an_inst_map_are_refused(tmp_path, arrays, message):
+    scipy.io.savemat(tmp_path / 'a.mat', arrays)
+    with pytest.raises(ValueError, match=f'a.mat: {message}|a.mat: .*{message}'):
+        read_inst_map(tmp_path / 'a.mat')
+
+
+def test_ascii_map_goes_row_by_row(tmp_path):
+    # The example of the challenge's README: 5 wide, 4 high.
+    rows = [[0, 0, 0, 0, 0], [0, 1, 1, 0, 0], [1, 1, 2, 0, 0], [0, 2, 2, 2, 0]]
+    text = '5 4\r\n' + ''.join(f'{value}\r\n' for row in rows for value in row)
+    (tmp_path / 'a.txt').write_text(text)
+    np.testing.assert_array_equal(read_ascii_map(tmp_path / 'a.txt'), rows)
+
+
+@pytest.mark.parametrize(
+    ('text', 'message'),
+    [
+        ('2 2\n0\n1\n1', r'holds 3 pixels, but says 2 x 2 \(width, height\)'),
+        ('2 2\n0\n1\n1\n0\n0', r'holds 5 pixels, but says 2 x 2'),
+        ('2 1\n0\nx', 'expected whole numbers only'),
+        ('2 1\n0\n1.5', 'expected whole numbers only'),
+        ('2 1\n0\n-1', 'expected "width height", then numbers >= 0'),
+        ('', 'expected "width height", then numbers >= 0'),
+    ],
+)
+def test_faulty_ascii_maps_are_refused(tmp_path, text, message):
+    (tmp_path / 'a.txt').write_text(text)
+    with pytest.raises(ValueError, match=f'a.txt: {message}'):
+        read_ascii_map(tmp_path / 'a.txt')
+
+
+@pytest.mark.parametrize(
+    ('read', 'name'),
+    [(read_component_map, 'a.png'), (read_inst_map, 'a.mat'), (read_ascii_map, 'a.txt')],
+)
+def test_label_files_that_are_not_there_or_damaged_are_named(tmp_path, read, name):
+    with pytest.raises(FileNotFoundError, match=name):
+        read(tmp_path / name)
+    (tmp_path / name).write_bytes(b'\x93nothing of the kind' * 20)
+    with pytest.raises((OSError, ValueError), match=f'{name}: '):
+        read(tmp_path / name)

@@ -53,6 +53,7 @@ def sample(gt, pred, scores=None, name='a.png', pred_form=roi_masks, gt_form=lay
     scores = [0.9] * len(pred) if scores is None else scores
     extra = {key: torch.tensor(value) for key, value in more.items() if key == 'mask_scores'}
     return {
+        **{key: value for key, value in more.items() if key == 'subset'},
         'img_path': f'/data/images/{name}',
         'img_id': name,
         'ori_shape': SIZE,
@@ -274,6 +275,19 @@ def test_files_hold_scores_per_image_and_their_summary_in_words(tmp_path):
     assert '- **pq**: Panoptic quality' in text
 
 
+def test_subsets_of_the_images_are_summarized_on_their_own(tmp_path):
+    samples = [
+        sample(GT, GT, name='a.png', subset=['seen']),
+        sample(GT, PRED, name='b.png', subset=['unseen', 'liver']),
+        sample(GT, [], name='c.png'),
+    ]
+    result = evaluate(samples, out_dir=str(tmp_path))
+    assert result['cell/aji'] == pytest.approx((1 + 0.375 + 0) / 3)
+    subsets = json.loads((tmp_path / 'summary.json').read_text())['subsets']
+    means = {name: part['scores']['aji']['mean'] for name, part in subsets.items()}
+    assert means == {'liver': 0.375, 'seen': 1, 'unseen': 0.375}
+
+
 def test_undefined_values_are_null_in_json(tmp_path):
     evaluate([sample([], [])], out_dir=str(tmp_path))
     summary = json.loads((tmp_path / 'summary.json').read_text())
@@ -290,7 +304,8 @@ def test_only_plain_numbers_are_kept_per_image():
     metric = CellMetric()
     metric.process({}, [sample(GT, PRED)])
     (row,) = metric.results
-    assert {type(value) for value in row.values()} == {str, int, float}
+    assert {type(value) for value in row.values()} == {str, int, float, list}
+    assert row['subset'] == []
 
 
 def broken(key, value):

@@ -12,11 +12,17 @@ from mmcell.functional.overlap import overlap_table
 from mmcell.functional.scores import (
     aji,
     aji_plus,
+    count_difference,
+    ctc_det,
+    ctc_seg,
     dice,
+    dsb_score,
+    object_dice,
     object_f1,
     object_f1_counts,
     panoptic_quality,
     pq_from_sums,
+    symmetric_best_dice,
 )
 
 SCORES = {
@@ -27,6 +33,11 @@ SCORES = {
     'object_f1': object_f1,
     'dq': lambda gt, pred=None: panoptic_quality(gt, pred).dq,
     'pq': lambda gt, pred=None: panoptic_quality(gt, pred).pq,
+    'sbd': symmetric_best_dice,
+    'object_dice': object_dice,
+    'dsb_score': dsb_score,
+    'ctc_seg': ctc_seg,
+    'ctc_det': ctc_det,
 }
 every_score = pytest.mark.parametrize('score', SCORES.values(), ids=SCORES.keys())
 label_maps = arrays.arrays(np.int64, (6, 6), elements=st.integers(0, 5))
@@ -95,6 +106,41 @@ def test_panoptic_quality_worked_by_hand():
     pred = blocks((1, 3), (0, 1), (2, 2), (0, 4))
     quality = panoptic_quality(gt, pred)
     assert quality == (1 / (1 + 1 / 2 + 2 / 2), 0.75, 0.4 * 0.75, 1, 1, 2)
+
+
+def test_symmetric_best_dice_is_the_worse_of_two_means_of_best_dice():
+    # gt 1 (4 pixels) is covered by pred 1 (4 pixels, 3 shared) and pred 2 (1 pixel, shared).
+    gt = blocks((1, 4), (0, 2))
+    pred = blocks((2, 1), (1, 4), (0, 1))
+    assert symmetric_best_dice(gt, pred) == min(6 / 8, (6 / 8 + 2 / 5) / 2)
+    assert symmetric_best_dice(pred, gt) == symmetric_best_dice(gt, pred)
+
+
+def test_best_dice_may_use_a_partner_twice():
+    assert symmetric_best_dice(blocks((1, 2), (2, 2)), blocks((1, 4))) == 4 / 6
+
+
+def test_object_dice_weighs_by_area_and_counts_lone_objects_as_0():
+    gt = blocks((1, 6), (0, 2), (2, 2))
+    pred = blocks((0, 2), (1, 6), (0, 2))  # 4 shared with gt 1, nothing with gt 2
+    assert object_dice(gt, pred) == pytest.approx((6 / 8 * (8 / 12) + 8 / 12) / 2, rel=1e-15)
+
+
+def test_object_dice_takes_the_largest_overlap_not_the_best_dice_and_of_ties_the_smallest_id():
+    # gt 1: 3 pixels shared with pred 9 (Dice 6/13), 2 with pred 4 (Dice 4/7).
+    gt, pred = blocks((1, 5), (0, 5)), blocks((4, 2), (9, 8))
+    assert object_dice(gt, pred) == pytest.approx((6 / 13 + (2 * 4 / 7 + 8 * 6 / 13) / 10) / 2)
+    # 2 pixels with either: Dice 4/12 with pred 4, not 4/6 with pred 9.
+    gt, pred = blocks((0, 6), (1, 4), (0, 2)), blocks((4, 8), (9, 2), (0, 2))
+    assert object_dice(gt, pred) == pytest.approx((4 / 12 + (8 * 4 / 12 + 2 * 4 / 6) / 10) / 2)
+
+
+@pytest.mark.parametrize(
+    ('gt', 'pred', 'expected'),
+    [([[1, 2, 0]], [[0, 0, 9]], -1), ([[0]], [[0]], 0), ([[5, 0]], [[0, 0]], -1)],
+)
+def test_count_difference_is_predicted_minus_true_objects(gt, pred, expected):
+    assert count_difference(gt, pred) == expected
 
 
 def test_pooled_panoptic_quality_is_that_of_the_images_side_by_side():

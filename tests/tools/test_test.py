@@ -1,11 +1,14 @@
+import json
 import pickle
 import runpy
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 
-from mmcell.engine.errors import CheckpointError, ConfigError
+from mmcell.engine.errors import CheckpointError, ConfigError, DataError
+from mmcell.engine.hooks import TimingHook
 from mmcell.engine.run import test as run_test
 from mmcell.functional.rle import rle_to_counts
 
@@ -24,6 +27,53 @@ def test_testing_repeats_the_validation_and_writes_predictions(trained, tmp_path
     assert len(predictions['masks']) == len(predictions['scores']) > 0
     assert rle_to_counts(predictions['masks'][0]).sum() == 64 * 64
     assert len(list(work_dir.glob('*/pictures/*.png'))) == 4
+
+
+def test_scores_lie_beside_the_log_and_timing_beside_the_scores(trained, tmp_path, monkeypatch):
+    config, checkpoint, score = trained
+    monkeypatch.setattr('mmcell.engine.run.TimingHook', partial(TimingHook, warmup_images=1))
+    run_test(config, checkpoint, work_dir=str(tmp_path), timing=True)
+    (folder,) = {file.parent for file in tmp_path.glob('*/*.log')}
+    names = ('per_image.csv', 'summary.json', 'summary.md', 'timing.json')
+    assert all((folder / name).is_file() for name in names)
+    summary = json.loads((folder / 'summary.json').read_text())
+    assert summary['scores']['aji']['mean'] == score
+    timing = json.loads((folder / 'timing.json').read_text())
+    assert (timing['n_images'], timing['warmup_images']) == (3, 1)
+    assert timing['config'] == 'trained.py'
+    assert timing['seconds_per_image']['flattening']['median'] > 0
+
+
+def test_folder_that_the_config_names_is_kept(trained, tmp_path, monkeypatch):
+    config, checkpoint, _ = trained
+    monkeypatch.setattr('mmcell.engine.run.TimingHook', partial(TimingHook, warmup_images=1))
+    scores = tmp_path / 'scores'
+    run_test(
+        config,
+        checkpoint,
+        work_dir=str(tmp_path / 'work'),
+        overrides={'test_evaluator.out_dir': str(scores)},
+        timing=True,
+    )
+    assert {file.name for file in scores.iterdir()} == {
+        *('per_image.csv', 'summary.json', 'summary.md', 'timing.json')
+    }
+
+
+def test_metrics_with_prefixes_of_their_own_do_not_share_a_folder(trained, tmp_path):
+    config, checkpoint, _ = trained
+    chosen = {'a': 'aji', 'b': 'pq'}
+    metrics = [dict(type='CellMetric', prefix=p, scores=[score]) for p, score in chosen.items()]
+    run_test(config, checkpoint, work_dir=str(tmp_path), overrides={'test_evaluator': metrics})
+    for prefix, score in chosen.items():
+        (summary,) = tmp_path.glob(f'*/{prefix}/summary.json')
+        assert list(json.loads(summary.read_text())['scores']) == [score]
+
+
+def test_timing_of_fewer_images_than_the_warm_up_takes_is_refused(trained, tmp_path):
+    config, checkpoint, _ = trained
+    with pytest.raises(DataError, match='the first 5 images are left out, and there were 4'):
+        run_test(config, checkpoint, work_dir=str(tmp_path), timing=True)
 
 
 def test_checkpoint_of_another_architecture_is_refused(trained, tiny_config):

@@ -1,7 +1,7 @@
 """Convert the Data Science Bowl 2018 (BBBC038, stage1_train) to the layout of the configs."""
 
 from mmcell.datasets.converter_command import converter_command
-from mmcell.datasets.layouts import dsb2018_entries
+from mmcell.datasets.layouts import Layout, dsb2018_entries
 
 
 @converter_command(out='data/dsb2018')
@@ -14,7 +14,7 @@ def main(folder):
     Example:
       python tools/dataset_converters/dsb2018.py stage1_train.zip --out data/dsb2018
     """  # noqa: D301  (click reads the backspace)
-    return dsb2018_entries(folder)
+    return Layout(dsb2018_entries(folder))
 
 
 if __name__ == '__main__':

@@ -1,7 +1,7 @@
 """Convert any folder of images with label maps to the layout of the configs."""
 
 from mmcell.datasets.converter_command import converter_command
-from mmcell.datasets.layouts import label_folder_entries
+from mmcell.datasets.layouts import Layout, label_folder_entries
 
 
 @converter_command(out='data/cells')
@@ -18,7 +18,7 @@ def main(folder):
     Example:
       python tools/dataset_converters/label_folder.py my_cells --out data/my_cells
     """  # noqa: D301  (click reads the backspace)
-    return label_folder_entries(folder)
+    return Layout(label_folder_entries(folder))
 
 
 if __name__ == '__main__':

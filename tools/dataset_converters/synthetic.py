@@ -8,7 +8,8 @@ import numpy as np
 from rich.console import Console
 from rich.progress import track
 
-from mmcell.datasets.coco_writer import random_splits, write_dataset
+from mmcell.datasets.coco_writer import write_dataset
+from mmcell.datasets.splits import random_splits
 from mmcell.datasets.synthetic import STYLES, generate_cells, watershed_aji
 
 

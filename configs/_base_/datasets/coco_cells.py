@@ -34,7 +34,7 @@ test_pipeline = [
     dict(type='LoadCellAnnotations'),
     dict(
         type='PackDetInputs',
-        meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor'),
+        meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor', 'subset'),
     ),
 ]
 

@@ -4,5 +4,12 @@ from .curves_hook import CurvesHook
 from .finite_loss_hook import FiniteLossHook
 from .matching_checkpoint_hook import MatchingCheckpointHook
 from .progress_bar_hook import ProgressBarHook
+from .timing_hook import TimingHook
 
-__all__ = ['CurvesHook', 'FiniteLossHook', 'MatchingCheckpointHook', 'ProgressBarHook']
+__all__ = [
+    'CurvesHook',
+    'FiniteLossHook',
+    'MatchingCheckpointHook',
+    'ProgressBarHook',
+    'TimingHook',
+]

@@ -1,0 +1,114 @@
+"""Which images are for training, validation and test, and the folds of a cross-validation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+SPLITS = ('train', 'val', 'test')
+
+
+def read_splits(folder: Path, stems: Iterable[str]) -> dict[str, list[str]]:
+    """Read ``train.txt``, ``val.txt`` and ``test.txt``, as many as there are.
+
+    Args:
+        folder: where the lists are: one image per line, with or without suffix.
+        stems: the images of the data set.
+
+    Raises:
+        FileNotFoundError: If there is none of the lists.
+        ValueError: If an image is listed twice, within a list or in two of them.
+    """
+    known, seen = set(stems), {}
+    splits: dict[str, list[str]] = {}
+    for split in SPLITS:
+        file = folder / f'{split}.txt'
+        if not file.is_file():
+            continue
+        lines = [line.strip() for line in file.read_text().splitlines() if line.strip()]
+        splits[split] = [line if line in known else Path(line).stem for line in lines]
+        for stem in splits[split]:
+            if stem in seen:
+                raise ValueError(f'{file}: {stem} is listed in {seen[stem]} already')
+            seen[stem] = file.name
+    if not splits:
+        raise FileNotFoundError(f'{folder}: holds none of train.txt, val.txt, test.txt')
+    return splits
+
+
+def random_splits(
+    stems: Iterable[str], seed: int, fractions: tuple[float, float] = (0.6, 0.2)
+) -> dict[str, list[str]]:
+    """Shuffle into train, val and test.
+
+    Args:
+        stems: images; their order does not matter.
+        seed: same seed, same split.
+        fractions: of train and val; the rest is test.
+    """
+    shuffled = sorted(stems)
+    np.random.default_rng(seed).shuffle(shuffled)
+    first = round(len(shuffled) * fractions[0])
+    second = first + round(len(shuffled) * fractions[1])
+    parts = shuffled[:first], shuffled[first:second], shuffled[second:]
+    return dict(zip(SPLITS, parts, strict=True))
+
+
+def draw_validation(
+    groups: Mapping[str, Sequence[str]], per_group: int, seed: int
+) -> dict[str, list[str]]:
+    """Split into train and val, ``per_group`` images of every group drawn for validation.
+
+    Args:
+        groups: images per group, such as an organ; their order does not matter.
+        per_group: images of a group to draw.
+        seed: same seed, same split.
+    """
+    random = np.random.default_rng(seed)
+    splits: dict[str, list[str]] = {'train': [], 'val': []}
+    for _, stems in sorted(groups.items()):
+        shuffled = random.permutation(sorted(stems)).tolist()
+        splits['val'] += shuffled[:per_group]
+        splits['train'] += shuffled[per_group:]
+    return {split: sorted(stems) for split, stems in splits.items()}
+
+
+def fold_splits(
+    stems: Iterable[str],
+    folds: int,
+    seed: int,
+    group_of: Callable[[str], str] | None = None,
+) -> dict[str, list[str]]:
+    """Splits of a cross-validation: ``fold1_train``, ``fold1_test``, ``fold2_train``, ...
+
+    Args:
+        stems: images; their order does not matter.
+        folds: how many; every image is in the test split of one and the training split of the rest.
+        seed: same seed, same folds.
+        group_of: stem -> its group, such as a patient; the images of a group stay in one fold, and
+            folds are filled up from the largest group on. Default: every image on its own.
+
+    Raises:
+        ValueError: If there are fewer groups than folds, or fewer than 2 folds.
+    """
+    groups: dict[str, list[str]] = {}
+    for stem in sorted(stems):
+        groups.setdefault(group_of(stem) if group_of else stem, []).append(stem)
+    if not 2 <= folds <= len(groups):
+        raise ValueError(
+            f'folds must be from 2 to {len(groups)}, the number of images or groups of images that '
+            f'stay together, got {folds}'
+        )
+    shuffled = sorted(groups)
+    np.random.default_rng(seed).shuffle(shuffled)
+    tests: list[list[str]] = [[] for _ in range(folds)]
+    for name in sorted(shuffled, key=lambda name: -len(groups[name])):
+        min(tests, key=len).extend(groups[name])
+    splits = {}
+    for number, test in enumerate(tests, start=1):
+        train = [stem for other in tests if other is not test for stem in other]
+        splits[f'fold{number}_train'] = sorted(train)
+        splits[f'fold{number}_test'] = sorted(test)
+    return splits
