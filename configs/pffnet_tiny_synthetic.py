@@ -1,4 +1,5 @@
-# PFFNet on generated cells, a few minutes on two CPU cores: the demo.
+# PFFNet on generated cells, a few minutes on two CPU cores: the demo. Small crops, few RoIs and
+# narrow mask heads: a training step is a good third of pffnet_tiny_dsb2018.py's.
 _base_ = [
     '_base_/models/pffnet_r18_tiny.py',
     '_base_/datasets/synthetic.py',
@@ -6,4 +7,18 @@ _base_ = [
     '_base_/default_runtime.py',
 ]
 
-train_cfg = dict(max_iters=800, val_interval=800)
+model = dict(
+    roi_head=dict(mask_head=dict(conv_channels=32), mask_quality_head=dict(conv_channels=32)),
+    train_cfg=dict(rcnn=dict(sampler=dict(num=64))),
+)
+
+train_pipeline = [
+    *_base_.load,
+    dict(type='RandomCrop', crop_size=(128, 128), allow_negative_crop=True, recompute_bbox=True),
+    *_base_.flip_and_turn,
+    dict(type='PhotoMetricDistortion'),
+    *_base_.pack,
+]
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
+
+train_cfg = dict(max_iters=700, val_interval=700)

@@ -7,6 +7,7 @@ import sys
 import click
 
 import mmcell
+from mmcell.evaluation.cli import evaluate
 from mmcell.inference.cli import predict
 
 
@@ -25,3 +26,4 @@ def doctor() -> None:
 
 
 main.add_command(predict)
+main.add_command(evaluate)

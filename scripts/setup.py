@@ -37,7 +37,7 @@ cuda_wanted = os.environ.get('FORCE_CUDA') == '1' or torch.cuda.is_available()
 raise SystemExit(cuda_wanted and get_compiling_cuda_version() == 'not available')""",
     'openmmlab': 'import mmengine, mmdet',
     'libraries': 'import scipy.stats, skimage, shapely, pycocotools.mask, tifffile, imagecodecs',
-    'development': 'import pytest, hypothesis, torchmetrics',
+    'development': 'import pytest, hypothesis, roifile, torchmetrics',
 }
 
 

@@ -11,7 +11,6 @@ import numpy.typing as npt
 import scipy.io
 from PIL import Image, UnidentifiedImageError
 from scipy import ndimage
-from scipy.io.matlab import MatReadError
 from skimage.measure import label as label_components
 
 from mmcell.datasets.image_io import TIFF_SUFFIXES, read_raw
@@ -37,7 +36,22 @@ def read_label_map(path: str | PathLike[str]) -> npt.NDArray[np.int64]:
             separate objects.
     """
     path = Path(path)
-    values = _read_values(path)
+    return check_label_map(_read_values(path), path)
+
+
+def check_label_map(values: np.ndarray, path: Path) -> npt.NDArray[np.int64]:
+    """An array read from ``path`` as a label map.
+
+    Args:
+        values: integers of any width; axes of length 1 are dropped.
+        path: named in errors.
+
+    Returns:
+        (H, W) int64, 0 = background.
+
+    Raises:
+        ValueError: As :func:`read_label_map`.
+    """
     labels = values.squeeze() if values.ndim > 2 else values
     if labels.ndim == 3 and labels.shape[2] in (3, 4):
         raise ValueError(
@@ -87,31 +101,35 @@ def read_component_map(path: str | PathLike[str]) -> npt.NDArray[np.int64]:
 
 
 def read_inst_map(path: str | PathLike[str]) -> npt.NDArray[np.int64]:
-    """Read the array ``inst_map`` of a MATLAB file: (H, W), 0 = background.
+    """Read ``inst_map`` of a MAT file, as HoVer-Net and the data sets of its authors have it.
+
+    Args:
+        path: MATLAB 4 to 7.2. Whole numbers may be stored as floats, MATLAB's default.
+
+    Returns:
+        (H, W) int64, 0 = background.
 
     Raises:
         FileNotFoundError: If there is no such file.
         OSError: If the file cannot be decoded.
-        ValueError: If it has no such array, or one that is not (H, W) of whole numbers >= 0.
+        ValueError: If it has no ``inst_map``, or that is no label map.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f'{path}: no such label map')
     try:
         arrays = scipy.io.loadmat(path)
-    except (ValueError, TypeError, NotImplementedError, MatReadError) as error:
-        raise OSError(f'{path}: cannot be decoded as MAT (up to version 7.2): {error}') from error
+    except NotImplementedError as error:
+        raise ValueError(f'{path}: is of MATLAB 7.3 (HDF5); save it with -v7') from error
+    except Exception as error:  # scipy raises whatever its parser meets in a damaged file
+        raise OSError(f'{path}: cannot be decoded as MAT: {error}') from error
     if 'inst_map' not in arrays:
-        names = ', '.join(name for name in arrays if not name.startswith('__'))
-        raise ValueError(f'{path}: has no array inst_map, only {names or "nothing"}')
-    values = np.asarray(arrays['inst_map'])
-    # MATLAB saves whole numbers as double.
-    if values.ndim != 2 or values.dtype.kind not in 'iuf' or not _whole(values):
-        raise ValueError(
-            f'{path}: inst_map has shape {values.shape}, {values.dtype}; expected (H, W) whole '
-            'numbers >= 0'
-        )
-    return values.astype(np.int64)
+        names = ', '.join(name for name in arrays if not name.startswith('__')) or 'nothing'
+        raise ValueError(f'{path}: has no inst_map, holds {names}')
+    values = arrays['inst_map']
+    if np.issubdtype(values.dtype, np.floating) and (values == np.rint(values)).all():
+        values = values.astype(np.int64)
+    return check_label_map(values, path)
 
 
 def read_ascii_map(path: str | PathLike[str]) -> npt.NDArray[np.int64]:
@@ -139,10 +157,6 @@ def read_ascii_map(path: str | PathLike[str]) -> npt.NDArray[np.int64]:
             f'{path}: holds {len(values) - 2} pixels, but says {width} x {height} (width, height)'
         )
     return values[2:].reshape(height, width)
-
-
-def _whole(values: np.ndarray) -> bool:
-    return bool(np.isfinite(values).all() and (values >= 0).all() and (values % 1 == 0).all())
 
 
 def _read_values(path: Path) -> np.ndarray:

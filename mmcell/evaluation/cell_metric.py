@@ -14,13 +14,14 @@ from mmdet.structures.mask import encode_mask_results
 from mmengine.evaluator import BaseMetric
 from mmengine.logging import MMLogger
 
-from mmcell.evaluation.registry import check_scores
+from mmcell.evaluation.detections import match_detections
+from mmcell.evaluation.ranked import RANKED_COLUMN, RANKED_SCORES, ranked_kinds
+from mmcell.evaluation.registry import SCORES, Image, check_scores, measure_image
 from mmcell.evaluation.summary import (
     DEFAULT_SCORES,
     Row,
     as_metrics,
     render_text,
-    score_image,
     summarize,
     write_summary,
 )
@@ -52,7 +53,10 @@ class CellMetric(BaseMetric):
             and warned about, since objects may be missing there.
         out_dir: where to write ``per_image.csv``, ``summary.json`` and ``summary.md``; None writes
             nothing.
-        scores: which ones, of :data:`mmcell.evaluation.summary.DEFINITIONS`; 'all' for every one.
+        scores: which ones, of :data:`mmcell.evaluation.summary.DEFINITIONS` and
+            ``RANKED_DEFINITIONS``, or 'all'. The latter, average precision and the like, are taken
+            from all detections that the model returns, masks as they were before flattening.
+        ap_strict: detections are right at IoU > threshold instead of >=, in ranked scores.
         collect_device, prefix: as in :class:`mmengine.evaluator.BaseMetric`.
     """
 
@@ -66,6 +70,7 @@ class CellMetric(BaseMetric):
         max_per_img: int | None = None,
         out_dir: str | None = None,
         scores: str | Sequence[str] = DEFAULT_SCORES,
+        ap_strict: bool = False,
         collect_device: str = 'cpu',
         prefix: str | None = None,
     ) -> None:
@@ -75,7 +80,8 @@ class CellMetric(BaseMetric):
         self.min_visible = min_visible
         self.max_per_img = max_per_img
         self.out_dir = None if out_dir is None else Path(out_dir)
-        self.scores = check_scores(scores)
+        self.scores = check_scores(scores, (*SCORES, *RANKED_SCORES))
+        self.ap_strict = ap_strict
 
     def process(self, data_batch: Any, data_samples: Sequence[Mapping[str, Any]]) -> None:
         """Score each image and keep its numbers.
@@ -124,8 +130,17 @@ class CellMetric(BaseMetric):
                 'LoadCellAnnotations after Resize in test_pipeline'
             )
         kept = pred['scores'] >= self.score_threshold
-        table = overlap_table(gt_map, self._pred_label_map(pred, kept, size))
-        row = {**score_image(table, scores=self.scores), 'n_detections': len(pred['scores'])}
+        pred_map = self._pred_label_map(pred, kept, size)
+        table = overlap_table(gt_map, pred_map)
+        row = measure_image(
+            Image(table, (gt_map, pred_map)), [name for name in self.scores if name in SCORES]
+        )
+        row['n_detections'] = len(pred['scores'])
+        kinds = ranked_kinds(self.scores)
+        if kinds:
+            row[RANKED_COLUMN] = match_detections(
+                gt, pred, kinds, max(len(self._classes), 1), self.mask_threshold, self.ap_strict
+            )
         if len(self._classes) > 1 and 'pq' in self.scores:
             row['class_sums'] = _class_sums(
                 table,
@@ -160,8 +175,9 @@ class CellMetric(BaseMetric):
         """Average over images, log the table, write the files.
 
         Returns:
-            Per score its mean over images and ``<score>_std``; ``<score>_pooled`` from counts
-            added up over images; ``images_left_out``; ``images_at_limit`` with ``max_per_img``.
+            Per score its mean over images and ``<score>_std``, and ``<score>_pooled``, the score
+            of all images together; ranked scores are pooled only. ``images_left_out``;
+            ``images_at_limit`` with ``max_per_img``.
         """
         logger: MMLogger = MMLogger.get_current_instance()
         summary = summarize(results, self._classes, self.scores)
@@ -177,7 +193,10 @@ class CellMetric(BaseMetric):
                     'model.test_cfg.rcnn.max_per_img and the limits of the RPN before it.'
                 )
         if self.out_dir is not None:
-            options = ('scores', 'score_threshold', 'mask_threshold', 'min_visible', 'max_per_img')
+            options = (
+                *('scores', 'score_threshold', 'mask_threshold', 'min_visible', 'max_per_img'),
+                'ap_strict',
+            )
             summary['options'] = {name: getattr(self, name) for name in options}
             write_summary(self.out_dir, results, summary)
             logger.info(f'Scores per image and their summary are in {self.out_dir}')

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mmcell.evaluation.registry import SCORES, check_scores, definition, measure_table, pool
+from mmcell.evaluation.ranked import RANKED_COLUMN, RANKED_SCORES, pool_ranked
+from mmcell.evaluation.registry import SCORES, Image, check_scores, definition, measure_image, pool
 from mmcell.evaluation.tables import COUNTS, Row, render_markdown, render_text, write_summary
 from mmcell.functional.overlap import OverlapTable, overlap_table
 from mmcell.functional.scores import pq_from_sums
@@ -23,6 +24,7 @@ __all__ = [
     'BETTER',
     'DEFAULT_SCORES',
     'DEFINITIONS',
+    'RANKED_DEFINITIONS',
     'Row',
     'as_metrics',
     'render_markdown',
@@ -32,20 +34,26 @@ __all__ = [
     'write_summary',
 ]
 
+# Of label maps, in table order.
 DEFINITIONS = {name: definition(name) for name in SCORES}
+# Of detections with their confidence: CellMetric has them, a label map does not.
+RANKED_DEFINITIONS = {name: score.definition for name, score in RANKED_SCORES.items()}
 # 'higher', 'lower' or 'zero'.
-BETTER = {name: score.better for name, score in SCORES.items()}
+BETTER = {
+    **{name: score.better for name, score in SCORES.items()},
+    **{name: 'higher' for name in RANKED_SCORES},
+}
 DEFAULT_SCORES = ('aji', 'aji_plus', 'dice', 'f1', 'dq', 'sq', 'pq')
 MPQ = 'Mean over the classes that occur of their pooled PQ, each class on its own (pq_<class>)'
 AVERAGING = (
-    'Mean and std (population) are over the images in which a score is defined; none is where an '
-    'image has neither objects nor predictions. Pooled values come from counts added up over all '
-    'images. n_detections counts what the model returned, n_pred what is visible in the label map '
-    'after thresholding and flattening; tp, fp and fn are those of panoptic quality.'
+    'Mean and std (population) are over the images in which a score is defined; where an image has '
+    'neither objects nor predictions only differences of counts are. Pooled values come from all '
+    'images together. n_detections counts what the model returned, n_pred what is visible in the '
+    'label map after thresholding and flattening; tp, fp and fn are those of panoptic quality.'
 )
 
 # Columns of a row that say nothing when they are added up.
-_NOT_SUMMED = {*SCORES, 'image', 'img_id', 'subset', 'class_sums'}
+_NOT_SUMMED = {*SCORES, 'image', 'img_id', 'subset', 'class_sums', RANKED_COLUMN}
 
 
 def score_image(
@@ -56,19 +64,15 @@ def score_image(
     """The chosen scores of one image, and the counts that pooled values are made of.
 
     Args:
-        gt: (H, W) integers, 0 = background, or an overlap table.
+        gt: (H, W) integers, 0 = background, or an overlap table, where no score needs more.
         pred: (H, W) integers; left out where ``gt`` is a table.
         scores: names in :data:`DEFINITIONS`, or 'all'. Nothing else is computed.
 
     Raises:
         ValueError: If a score is unknown or the label maps cannot be compared.
     """
-    table = overlap_table(gt, pred)
-    return {
-        **measure_table(table, check_scores(scores)),
-        'n_gt': table.n_gt,
-        'n_pred': table.n_pred,
-    }
+    image = Image(overlap_table(gt, pred), None if pred is None else (gt, pred))
+    return measure_image(image, check_scores(scores))
 
 
 def summarize(
@@ -77,11 +81,13 @@ def summarize(
     """Means, standard deviations and pooled values of a data set and of its subsets.
 
     Args:
-        rows: one per image: what :func:`score_image` gives for ``scores``, optionally
-            ``n_detections`` and ``subset``, the names of the subsets that the image belongs to;
-            with more than one class and PQ also ``class_sums``, (tp, fp, fn, sum_iou) of each.
+        rows: one per image: what :func:`score_image` gives for ``scores``; optionally
+            ``n_detections``; ``subset``, the names of the subsets that the image belongs to;
+            ``ranked``, see :mod:`mmcell.evaluation.ranked`; with more than one class and PQ
+            ``class_sums``, (tp, fp, fn, sum_iou) of each.
         classes: names of the classes; more than one adds ``mpq``, their mean pooled PQ, to PQ.
-        scores: names in :data:`DEFINITIONS`, or 'all'.
+        scores: names in :data:`DEFINITIONS`, with ``ranked`` also in :data:`RANKED_DEFINITIONS`,
+            or 'all'.
 
     Returns:
         ``n_images``; ``images_left_out``, those with neither objects nor predictions; ``scores``:
@@ -89,7 +95,8 @@ def summarize(
         name -> sum over images; ``subsets``, only where rows name some: name -> the same five;
         ``definitions`` and ``averaging`` in words; ``better``. What is undefined is NaN.
     """
-    scores = check_scores(scores)
+    ranked = RANKED_SCORES if rows and RANKED_COLUMN in rows[0] else ()
+    scores = check_scores(scores, (*SCORES, *ranked))
     mpq_classes = classes if len(classes) > 1 and 'pq' in scores else ()
     summary = _summarize(rows, mpq_classes, scores)
     members: dict[str, list[Row]] = {}
@@ -100,7 +107,8 @@ def summarize(
         summary['subsets'] = {
             name: _summarize(members[name], mpq_classes, scores) for name in sorted(members)
         }
-    summary['definitions'] = {name: DEFINITIONS[name] for name in scores}
+    definitions = {**DEFINITIONS, **RANKED_DEFINITIONS}
+    summary['definitions'] = {name: definitions[name] for name in scores}
     if mpq_classes:
         summary['definitions']['mpq'] = MPQ
     summary['better'] = {name: BETTER[name] for name in scores}
@@ -115,13 +123,14 @@ def _summarize(
     sums: Counter[str] = Counter()
     for row in rows:
         sums.update({name: row[name] for name in row if name not in _NOT_SUMMED})
-    pooled = pool(sums, scores)
+    per_image = [name for name in scores if name in SCORES]
+    pooled = {**pool(sums, per_image), **pool_ranked(rows, scores)}
     if mpq_classes:
         pooled.update(_class_qualities(rows, mpq_classes))
     return {
         'n_images': len(rows),
         'images_left_out': sum(row['n_gt'] + row['n_pred'] == 0 for row in rows),
-        'scores': {name: _mean([row[name] for row in rows]) for name in scores},
+        'scores': {name: _mean([row[name] for row in rows]) for name in per_image},
         'pooled': pooled,
         'counts': {name: sums[name] for name in COUNTS if name in sums},
     }

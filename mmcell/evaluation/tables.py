@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from terminaltables import AsciiTable
 
+from mmcell.evaluation.registry import SCORES
+
 # One row per image: plain numbers and the image's name, never masks.
 Row = dict[str, Any]
 
@@ -55,6 +57,9 @@ def write_summary(out_dir: Path, rows: Sequence[Row], summary: Mapping[str, Any]
     out_dir.mkdir(parents=True, exist_ok=True)
     subset = ['subset'] if 'subsets' in summary else []
     columns = ['image', 'img_id', *subset, *summary['scores'], *summary['counts']]
+    # And what pooled values are made of, so that such files can be pooled.
+    numbers = (k for row in rows for k, value in row.items() if isinstance(value, (int, float)))
+    columns = list(dict.fromkeys([*columns, *(k for k in numbers if k not in SCORES)]))
     with open(out_dir / 'per_image.csv', 'w', newline='', encoding='utf-8') as file:
         writer = csv.DictWriter(file, columns, extrasaction='ignore')
         writer.writeheader()

@@ -19,7 +19,7 @@ FloatArray = npt.NDArray[np.float64]
 IOU_THRESHOLDS = (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
 
 # Predictions that are compared with all ground truth at once: bounds the memory.
-BATCH_PREDICTIONS = 256
+BATCH_PREDICTIONS = 64
 
 
 class PairIous(NamedTuple):
@@ -77,7 +77,7 @@ def pair_ious(ious: npt.ArrayLike) -> PairIous:
 
 
 def box_ious(gt: npt.ArrayLike, pred: npt.ArrayLike) -> PairIous:
-    """IoU of boxes; of area (x2 - x1) * (y2 - y1), and 0 where both are without area.
+    """IoU of boxes; their area is (x2 - x1) * (y2 - y1).
 
     Args:
         gt: (G, 4), x1, y1, x2, y2.
@@ -88,23 +88,41 @@ def box_ious(gt: npt.ArrayLike, pred: npt.ArrayLike) -> PairIous:
     """
     gt_boxes, pred_boxes = _checked_boxes(gt, 'gt'), _checked_boxes(pred, 'pred')
     return _in_batches(
-        lambda batch: _box_iou_matrix(pred_boxes[batch], gt_boxes), len(gt_boxes), len(pred_boxes)
+        lambda p, g: _box_iou_matrix(pred_boxes[p], gt_boxes[g]), gt_boxes, pred_boxes
     )
 
 
 def rle_ious(gt: Sequence[Mapping[str, Any]], pred: Sequence[Mapping[str, Any]]) -> PairIous:
-    """IoU of masks given as COCO RLE; they may overlap.
+    """IoU of masks, which may overlap.
 
     Args:
-        gt: G compressed RLEs of one size.
+        gt: G compressed COCO RLEs of one size.
         pred: P of the same size.
+
+    Raises:
+        ValueError: If a mask is not a compressed RLE or of another size.
     """
     from pycocotools import mask as coco_mask
 
+    masks = [*gt, *pred]
+    for k, rle in enumerate(masks):
+        name = f'gt {k}' if k < len(gt) else f'pred {k - len(gt)}'
+        if not isinstance(rle['counts'], bytes | str):
+            raise ValueError(
+                f'{name} must be a compressed RLE, got counts as {type(rle["counts"]).__name__}: '
+                'compress it with mmcell.functional.rle.counts_to_rle'
+            )
+        if tuple(rle['size']) != tuple(masks[0]['size']):
+            raise ValueError(
+                f'masks must have the same size, got {tuple(rle["size"])} for {name} and '
+                f'{tuple(masks[0]["size"])} before it (height, width)'
+            )
+    boxes = coco_mask.toBbox(masks).reshape(-1, 4) if masks else np.zeros((0, 4))
+    boxes[:, 2:] += boxes[:, :2]  # from width, height
     return _in_batches(
-        lambda batch: coco_mask.iou(list(pred[batch]), list(gt), [0] * len(gt)),
-        len(gt),
-        len(pred),
+        lambda p, g: coco_mask.iou([pred[i] for i in p], [gt[j] for j in g], [0] * len(g)),
+        boxes[: len(gt)],
+        boxes[len(gt) :],
     )
 
 
@@ -242,21 +260,32 @@ def _pool(matches: RankedMatches | Sequence[RankedMatches]) -> RankedMatches:
     )
 
 
-def _in_batches(iou_matrix: Callable[[slice], FloatArray], n_gt: int, n_pred: int) -> PairIous:
-    """Pairs that overlap, from the (batch, G) IoU of some predictions at a time."""
-    if n_gt == 0 or n_pred == 0:
-        return pair_ious(np.zeros((n_pred, n_gt)))
-    starts = range(0, n_pred, BATCH_PREDICTIONS)
-    parts = [pair_ious(iou_matrix(slice(start, start + BATCH_PREDICTIONS))) for start in starts]
-    return PairIous(
-        np.concatenate([part.gt_index for part in parts]),
-        np.concatenate(
-            [start + part.pred_index for start, part in zip(starts, parts, strict=True)]
-        ),
-        np.concatenate([part.ious for part in parts]),
-        n_gt,
-        n_pred,
-    )
+def _in_batches(
+    iou_matrix: Callable[[IntArray, IntArray], FloatArray], gt: FloatArray, pred: FloatArray
+) -> PairIous:
+    """Pairs that overlap, out of small matrices.
+
+    Args:
+        iou_matrix: IoU (p, g) of some predictions and some ground-truth objects.
+        gt: (G, 4) boxes around the ground truth.
+        pred: (P, 4) boxes around the predictions.
+    """
+    found: list[tuple[IntArray, IntArray, FloatArray]] = []
+    # From left to right, so that a batch has few neighbours, whatever the size of the image.
+    left_to_right = np.argsort(pred[:, 0], kind='stable')
+    for start in range(0, len(pred), BATCH_PREDICTIONS):
+        batch = left_to_right[start : start + BATCH_PREDICTIONS]
+        near = (gt[:, 0] < pred[batch, 2].max()) & (gt[:, 2] > pred[batch, 0].min())
+        neighbours = np.flatnonzero(near)
+        if len(neighbours) == 0:
+            continue
+        matrix = iou_matrix(batch, neighbours)
+        rows, columns = np.nonzero(matrix)
+        found.append((neighbours[columns], batch[rows], matrix[rows, columns]))
+    if not found:
+        return pair_ious(np.zeros((len(pred), len(gt))))
+    gt_index, pred_index, ious = (np.concatenate(part) for part in zip(*found, strict=True))
+    return PairIous(gt_index, pred_index, ious, len(gt), len(pred))
 
 
 def _checked_boxes(boxes: npt.ArrayLike, name: str) -> FloatArray:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from mmcell.functional.assignment import best_assignment, greedy_assignment
 from mmcell.functional.challenge_scores import (
     CtcCounts,
     ctc_counts,
@@ -117,15 +118,7 @@ def aji(gt: LabelMap, pred: npt.ArrayLike | None = None, exclusive: bool = True)
     # Within a ground-truth object by descending IoU; lexsort is stable, so ties stay in id order.
     order = np.lexsort((-table.ious, table.gt_index))
     if exclusive:
-        partner_free = np.ones(table.n_pred, dtype=bool)
-        gt_free = np.ones(table.n_gt, dtype=bool)
-        chosen = []
-        for pair in order:
-            g, p = table.gt_index[pair], table.pred_index[pair]
-            if gt_free[g] and partner_free[p]:
-                gt_free[g] = partner_free[p] = False
-                chosen.append(pair)
-        return _aggregated_jaccard(table, np.array(chosen, dtype=np.int64))
+        return _aggregated_jaccard(table, greedy_assignment(table, order))
     _, first = np.unique(table.gt_index[order], return_index=True)
     return _aggregated_jaccard(table, order[first])
 
@@ -143,7 +136,7 @@ def aji_plus(gt: LabelMap, pred: npt.ArrayLike | None = None) -> float:
     Source: Graham et al., HoVer-Net, Medical Image Analysis 58 (2019) 101563.
     """
     table = overlap_table(gt, pred)
-    return _aggregated_jaccard(table, _best_assignment(table))
+    return _aggregated_jaccard(table, best_assignment(table))
 
 
 def dice(gt: LabelMap, pred: npt.ArrayLike | None = None) -> float:
@@ -305,23 +298,3 @@ def _aggregated_jaccard(table: OverlapTable, pairs: IntArray) -> float:
         + table.pred_areas[alone_pred].sum()
     )
     return float(table.intersections[pairs].sum() / union) if union else float('nan')
-
-
-def _best_assignment(table: OverlapTable) -> IntArray:
-    """Pairs of the one-to-one assignment that maximises the sum of IoU."""
-    from scipy.sparse import csr_array
-    from scipy.sparse.csgraph import min_weight_full_bipartite_matching
-
-    if len(table.gt_index) == 0:
-        return np.zeros(0, dtype=np.int64)
-    # A column of its own for every object makes "no partner" a choice and a full matching possible.
-    # Weights are IoU + 1 because a stored 0 counts as no edge; the 1 is paid by every object alike.
-    everyone = np.arange(table.n_gt)
-    rows = np.concatenate([table.gt_index, everyone])
-    columns = np.concatenate([table.pred_index, table.n_pred + everyone])
-    weights = np.concatenate([1 + table.ious, np.ones(table.n_gt)])
-    graph = csr_array((weights, (rows, columns)), shape=(table.n_gt, table.n_pred + table.n_gt))
-    gt_index, partner = min_weight_full_bipartite_matching(graph, maximize=True)
-    chosen = np.full(table.n_gt, -1)
-    chosen[gt_index] = partner
-    return np.flatnonzero(chosen[table.gt_index] == table.pred_index)

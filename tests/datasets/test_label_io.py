@@ -75,7 +75,7 @@ def test_one_object_in_one_piece_is_a_label_map(tmp_path):
     ('name', 'values', 'message'),
     [
         ('a.tif', LABELS.astype(np.float32), 'holds float32, expected integers'),
-        ('a.npy', LABELS - 1, 'negative numbers down to -1'),
+        ('a.npy', LABELS - 1, 'holds negative numbers down to -1'),
         ('a.png', np.zeros((4, 5, 3), np.uint8), r'colour image \(4, 5, 3\)'),
         ('a.npy', np.zeros((6, 4, 5), np.uint8), r'shape \(6, 4, 5\), expected one plane'),
         ('a.npy', LABELS > 0, 'foreground mask'),
@@ -121,22 +121,30 @@ def test_inst_map_of_a_mat_file_is_read(tmp_path, dtype):
 @pytest.mark.parametrize(
     ('arrays', 'message'),
     [
-        ({'type_map': LABELS}, 'has no array inst_map, only type_map'),
-        ({}, 'has no array inst_map, only nothing'),
-        (
-            {'inst_map': LABELS / 2},
-            r'inst_map has shape \(2, 3\), float64; expected \(H, W\) whole',
-        ),
-        ({'inst_map': LABELS - 1.0}, 'whole numbers >= 0'),
-        ({'inst_map': np.full((2, 3), np.nan)}, 'whole numbers >= 0'),
-        ({'inst_map': np.zeros((2, 3, 4))}, r'inst_map has shape \(2, 3, 4\)'),
-        ({'inst_map': 'text'}, 'whole numbers >= 0'),
+        ({'type_map': LABELS, 'x': 1}, 'has no inst_map, holds type_map, x'),
+        ({}, 'has no inst_map, holds nothing'),
+        ({'inst_map': LABELS / 2}, 'holds float64, expected integers'),
+        ({'inst_map': LABELS - 1.0}, 'holds negative numbers down to -1'),
+        ({'inst_map': np.full((2, 3), np.nan)}, 'holds float64, expected integers'),
+        ({'inst_map': np.zeros((2, 3, 5))}, r'has shape \(2, 3, 5\), expected one plane'),
+        ({'inst_map': 'text'}, r'has shape \(1,\), expected one plane'),
     ],
 )
 def test_mat_files_without_an_inst_map_are_refused(tmp_path, arrays, message):
     scipy.io.savemat(tmp_path / 'a.mat', arrays)
-    with pytest.raises(ValueError, match=f'a.mat: {message}|a.mat: .*{message}'):
+    with pytest.raises(ValueError, match=f'a.mat: {message}'):
         read_inst_map(tmp_path / 'a.mat')
+
+
+def test_damaged_and_hdf5_mat_files_are_named(tmp_path):
+    path = tmp_path / 'a.mat'
+    scipy.io.savemat(path, {'inst_map': LABELS}, do_compression=True)
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(OSError, match='a.mat: cannot be decoded as MAT'):
+        read_inst_map(path)
+    path.write_bytes(b'MATLAB 7.3 MAT-file'.ljust(124) + b'\x00\x02IM' + bytes(64))
+    with pytest.raises(ValueError, match='a.mat: is of MATLAB 7.3 .* save it with -v7'):
+        read_inst_map(path)
 
 
 def test_ascii_map_goes_row_by_row(tmp_path):

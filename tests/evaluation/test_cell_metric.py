@@ -364,11 +364,12 @@ images = [
     cases.sample(cases.GT, cases.PRED, name='1.png'),
     cases.sample(cases.GT, [], name='2.png'),
 ]
-metric = cases.CellMetric(out_dir=folder + '/scores')
+metric = cases.CellMetric(out_dir=folder + '/scores', scores=['aji', 'ap50'])
 metric.collect_dir = folder + '/collect'
 metric.process({}, [images[i] for i in ([0, 2], [1, 0])[rank]])
 result = metric.evaluate(3)
 assert result['cell/aji'] == (1 + 6 / 16 + 0) / 3, result
+assert result['cell/ap50_pooled'] == 3 / 6, result  # the first three of four detections are right
 dist.barrier()  # neither leaves while the other still reads
 dist.destroy_process_group()
 os._exit(0)  # gloo's threads now and then abort the interpreter's own way out

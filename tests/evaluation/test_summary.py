@@ -11,6 +11,7 @@ from mmcell.evaluation.summary import (
     BETTER,
     DEFAULT_SCORES,
     DEFINITIONS,
+    RANKED_DEFINITIONS,
     as_metrics,
     render_text,
     score_image,
@@ -34,9 +35,14 @@ def rows_of(*pairs, scores='all', subsets=None):
 
 
 def test_every_score_has_a_definition_and_a_direction():
-    assert list(DEFINITIONS) == list(BETTER) == list(SCORES)
+    assert list(DEFINITIONS) == list(SCORES)
     assert set(DEFAULT_SCORES) <= set(DEFINITIONS)
-    assert set(BETTER.values()) <= {'higher', 'lower', 'zero'}
+    assert list(BETTER) == [*DEFINITIONS, *RANKED_DEFINITIONS]
+    assert {name: better for name, better in BETTER.items() if better != 'higher'} == {
+        'object_hausdorff': 'lower',
+        'count_difference': 'zero',
+        'absolute_count_difference': 'lower',
+    }
 
 
 def test_definitions_say_how_exactly_the_pooled_scores_are_pooled():
@@ -58,6 +64,39 @@ def test_scores_that_are_not_chosen_are_not_computed(monkeypatch):
     assert score_image(GT, PRED, ['aji'])['aji'] == 3 / (4 + 2 + 1)
     with pytest.raises(TypeError):
         score_image(GT, PRED, ['aji_plus'])
+
+
+def test_scores_that_need_label_maps_refuse_an_overlap_table():
+    with pytest.raises(ValueError, match='object_hausdorff needs both label maps'):
+        score_image(overlap_table(GT, PRED), scores='all')
+
+
+def test_every_score_worked_by_hand():
+    # Objects of 4 and 2 pixels, predictions of 3 and 1; one pair shares 3 pixels.
+    row = score_image(GT, PRED, 'all')
+    assert {name: row[name] for name in DEFINITIONS} == pytest.approx(
+        {
+            'aji': 3 / (4 + 2 + 1),
+            'aji_plus': 3 / 7,
+            'aji_reusable': 3 / 7,
+            'dice': 6 / 10,
+            'f1': 1 / 2,
+            'dq': 1 / 2,
+            'sq': 3 / 4,
+            'pq': 3 / 8,
+            'sbd': (6 / 7 + 0) / 2,
+            'object_dice': ((4 * 6 / 7) / 6 + (3 * 6 / 7) / 4) / 2,
+            # The pair is 1 px apart. Object 2 and prediction 7, alone, are sqrt(5) px apart, which
+            # is the nearest for both.
+            'object_hausdorff': ((4 + 2 * 5**0.5) / 6 + (3 + 5**0.5) / 4) / 2,
+            'count_difference': 0,
+            'absolute_count_difference': 0,
+            # One of three objects is right up to the threshold 0.7; 0.75 must be exceeded.
+            'dsb': 5 / 10 / 3,
+            'ctc_seg': (3 / 4 + 0) / 2,
+            'ctc_det': 1 - (10 + 1) / 20,
+        }
+    )
 
 
 def test_label_maps_and_their_overlap_table_give_the_same_row():
@@ -87,6 +126,19 @@ def test_pooled_dice_adds_up_pixels_over_images():
     summary = summarize(rows_of((GT, PRED), (GT, GT), (GT, NOTHING)), scores=['dice'])
     assert summary['scores']['dice']['mean'] == pytest.approx((6 / 10 + 1 + 0) / 3)
     assert summary['pooled'] == {'dice': 2 * (3 + 6) / (6 + 4 + 6 + 6 + 6)}
+
+
+def test_pooled_ctc_adds_up_objects_over_images():
+    summary = summarize(rows_of((GT, PRED), (GT, GT), (GT, NOTHING)), scores=['ctc_seg', 'ctc_det'])
+    assert summary['scores']['ctc_seg']['mean'] == pytest.approx((3 / 8 + 1 + 0) / 3)
+    assert summary['pooled'] == pytest.approx({'ctc_seg': 2.75 / 6, 'ctc_det': 1 - 31 / 60})
+
+
+def test_differences_of_counts_keep_their_sign_and_are_defined_for_empty_images():
+    rows = rows_of((GT, NOTHING), (NOTHING, PRED), (GT, NOTHING), (NOTHING, NOTHING))
+    scores = summarize(rows, scores=['count_difference', 'absolute_count_difference'])['scores']
+    assert (scores['count_difference']['mean'], scores['count_difference']['n_images']) == (-0.5, 4)
+    assert scores['absolute_count_difference']['mean'] == 1.5
 
 
 def test_summary_of_no_image_is_undefined():
@@ -128,9 +180,12 @@ def test_subsets_are_printed_and_written(with_subsets, tmp_path):
     write_summary(tmp_path, with_subsets, summary)
     with open(tmp_path / 'per_image.csv', newline='') as file:
         rows = list(csv.DictReader(file))
-    assert list(rows[0]) == ['image', 'img_id', 'subset', *DEFAULT_SCORES] + [
-        *('n_gt', 'n_pred', 'tp', 'fp', 'fn', 'f1_tp')
-    ]
+    columns, first = list(rows[0]), ['image', 'img_id', 'subset', *DEFAULT_SCORES]
+    first += ['n_gt', 'n_pred', 'tp', 'fp', 'fn', 'f1_tp']
+    assert columns[: len(first)] == first
+    # What pooled values are made of; no score that is not in the summary.
+    assert {'shared_px', 'foreground_px', 'sum_iou'} <= set(columns[len(first) :])
+    assert 'aji_reusable' not in columns
     assert [row['subset'] for row in rows] == ['seen', 'unseen;liver', 'unseen']
     text = (tmp_path / 'summary.md').read_text()
     titles = [line for line in text.splitlines() if line.startswith('#')]

@@ -30,6 +30,10 @@ images = iou_matrices.flatmap(
 )
 
 
+def rle(height, width):
+    return coco_mask.encode(np.ones((height, width), np.uint8, order='F'))
+
+
 def naive_average_precision(images, threshold, strict):
     """One prediction at a time over all images; the area summed over every step of recall."""
     ranked = sorted(
@@ -158,7 +162,7 @@ def test_box_iou_worked_by_hand():
     pred = [[2, 0, 6, 2], [0, 0, 4, 2], [4, 0, 6, 2], [10, 10, 10, 12]]
     pairs = box_ious(gt, pred)
     # 4 of 12; equal; touching; without area.
-    assert list(zip(pairs.pred_index, pairs.gt_index, pairs.ious, strict=True)) == [
+    assert sorted(zip(pairs.pred_index, pairs.gt_index, pairs.ious, strict=True)) == [
         (0, 0, 4 / 12),
         (1, 0, 1.0),
     ]
@@ -193,6 +197,11 @@ def test_no_boxes_or_masks_give_no_pairs(empty):
         (lambda: box_ious([[0, 0, 1]], []), r'gt must be boxes \(N, 4\), got shape \(1, 3\)'),
         (lambda: box_ious([], [[0, 0, 1, 1], [3, 0, 1, 1]]), r'pred .* got \[3.0, .* as box 1'),
         (lambda: box_ious([[0, 0, np.inf, 1]], []), 'gt must be finite'),
+        (
+            lambda: rle_ious([rle(2, 3)], [rle(2, 3), rle(3, 2)]),
+            r'\(3, 2\) for pred 1 and \(2, 3\)',
+        ),
+        (lambda: rle_ious([{'size': [1, 1], 'counts': [0, 1]}], []), 'gt 0 .* compressed.* list'),
         (lambda: ranked_matches(pair_ious([[1]]), [1, 2]), r'each of 1 predictions.*\(2,\)'),
         (lambda: ranked_matches(pair_ious([[1]]), [np.nan]), 'scores must be numbers.*NaN at 0'),
         (lambda: ranked_matches(pair_ious([[1]]), [1], [0.0]), r'thresholds .* \(0, 1\], got'),

@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
-from scipy.optimize import linear_sum_assignment
 
 from mmcell.functional.overlap import overlap_table
 from mmcell.functional.scores import (
@@ -208,19 +207,6 @@ def test_score_does_not_change_by_renumbering(name, gt, pred, order):
     expected = SCORES[name](gt, pred)
     np.testing.assert_allclose(SCORES[name](renumber[gt], pred), expected, rtol=1e-12)
     np.testing.assert_allclose(SCORES[name](gt, renumber[pred]), expected, rtol=1e-12)
-
-
-@given(gt=label_maps, pred=label_maps)
-def test_aji_plus_assigns_as_well_as_a_dense_solver(gt, pred):
-    from mmcell.functional.scores import _best_assignment
-
-    table = overlap_table(gt, pred)
-    dense = np.zeros((table.n_gt, table.n_pred))
-    dense[table.gt_index, table.pred_index] = table.ious
-    chosen = _best_assignment(table)
-    assert len(set(table.gt_index[chosen])) == len(set(table.pred_index[chosen])) == len(chosen)
-    best = dense[linear_sum_assignment(dense, maximize=True)].sum()
-    np.testing.assert_allclose(table.ious[chosen].sum(), best, rtol=1e-12, atol=1e-12)
 
 
 def test_scores_load_neither_torch_nor_mmdet():

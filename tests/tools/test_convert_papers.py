@@ -417,7 +417,7 @@ def test_cpm17_faults_are_named(tmp_path):
     result = convert('cpm17', tmp_path / 'in', tmp_path / 'out')
     assert result.exit_code == 1
     first, second, third = sorted(reported(result, 'left out'))
-    assert 'image_00.mat: has no array inst_map, only type_map' in first
+    assert 'image_00.mat: has no inst_map, holds type_map' in first
     assert 'image_01.mat: cannot be decoded as MAT' in second
     assert 'image_02.png has no label map Labels/*.mat for train_image_02' in third
 

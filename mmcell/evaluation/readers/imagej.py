@@ -1,0 +1,52 @@
+"""ImageJ's ROI sets, as its ROI manager and Cellpose write them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from mmcell.evaluation.readers.instances import Instances, Size, flatten, require_size
+from mmcell.functional.rasterize import polygons_to_rle
+
+_AREAS = ('POLYGON', 'RECT', 'OVAL', 'FREEHAND', 'TRACED')
+
+
+def read_imagej_rois(path: Path, size: Size | None = None) -> Instances:
+    """Read a zip of ROIs; an earlier one keeps shared pixels.
+
+    Args:
+        path: a zip of ``.roi`` entries with areas: polygon, freehand, traced, rectangle, oval, or a
+            composite of them, whose holes count (even-odd rule).
+        size: height, width in pixels, which the format does not store.
+
+    Raises:
+        ModuleNotFoundError: If roifile is not installed; says how to.
+        OSError: If the file cannot be decoded.
+        ValueError: If a ROI has no area, such as a point; names it.
+    """
+    try:
+        from roifile import ImagejRoi
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            f"{path}: ImageJ's ROIs need the package roifile: pip install 'mmcell[imagej]' or pip "
+            'install roifile'
+        ) from error
+
+    size = require_size(size)
+    try:
+        rois = ImagejRoi.fromfile(path)
+    except Exception as error:  # roifile raises whatever its parser meets in a damaged file
+        raise OSError(f'{path}: cannot be decoded as ROI set: {error}') from error
+    rles = []
+    for roi in rois:
+        try:
+            rles.append(polygons_to_rle([_rings(roi)], size))
+        except ValueError as error:
+            raise ValueError(f'{path}: ROI {roi.name}: {error}') from error
+    return flatten(rles, size)
+
+
+def _rings(roi: Any) -> list[Any]:
+    if roi.roitype.name not in _AREAS:
+        raise ValueError(f'is a {roi.roitype.name}, expected an area: {", ".join(_AREAS)}')
+    return roi.coordinates(multi=True)
