@@ -98,85 +98,89 @@ def from_table(gt: LabelMap, pred: LabelMap) -> Scores:
 
 
 class Walk(NamedTuple):
-    """What a walk through the masks finds.
+    """What a walk through the masks finds; every dict in ascending order of ids.
 
     Attributes:
         gt_areas, pred_areas: id -> pixels.
-        shared: (gt id, pred id) -> pixels in both, in ascending order.
+        shared: ground-truth id -> id of each prediction that overlaps it -> pixels in both.
     """
 
     gt_areas: dict[int, int]
     pred_areas: dict[int, int]
-    shared: dict[tuple[int, int], int]
+    shared: dict[int, dict[int, int]]
+
+    @property
+    def pairs(self) -> list[tuple[int, int]]:
+        """All pairs that overlap."""
+        return [(g, p) for g, partners in self.shared.items() for p in partners]
 
     def iou(self, g: int, p: int) -> float:
         """Intersection over union of a pair."""
-        intersection = self.shared[g, p]
+        intersection = self.shared[g][p]
         return intersection / (self.gt_areas[g] + self.pred_areas[p] - intersection)
 
     def dice(self, g: int, p: int) -> float:
         """Dice of a pair."""
-        return 2 * self.shared[g, p] / (self.gt_areas[g] + self.pred_areas[p])
+        return 2 * self.shared[g][p] / (self.gt_areas[g] + self.pred_areas[p])
 
 
 def walk_masks(gt: LabelMap, pred: LabelMap) -> Walk:
-    """Compare one full-size mask per object, with the masks of the objects that it overlaps."""
+    """Compare one full-size mask per object with the masks of the objects that it overlaps."""
     gt_ids, pred_ids = (np.unique(m[m > 0]).tolist() for m in (gt, pred))
     pred_areas = {p: int((pred == p).sum()) for p in pred_ids}
     gt_areas, shared = {}, {}
     for g in gt_ids:
         mask = gt == g
         gt_areas[g] = int(mask.sum())
-        overlapped = np.unique(pred[mask])
-        for p in overlapped[overlapped > 0].tolist():
-            shared[g, p] = int((mask & (pred == p)).sum())
+        overlapping = np.unique(pred[mask])
+        overlapping = overlapping[overlapping > 0].tolist()
+        shared[g] = {p: int((mask & (pred == p)).sum()) for p in overlapping}
     return Walk(gt_areas, pred_areas, shared)
 
 
 def loop_aji(walk: Walk) -> float:
-    pairs, unused = {}, set(walk.pred_areas)
-    for g in walk.gt_areas:
-        candidates = [p for h, p in walk.shared if h == g and p in unused]
-        if candidates:
-            pairs[g] = max(candidates, key=lambda p: walk.iou(g, p))
-            unused.discard(pairs[g])
+    pairs, used = {}, set()
+    for g, partners in walk.shared.items():
+        free = [p for p in partners if p not in used]
+        if free:
+            pairs[g] = max(free, key=lambda p: walk.iou(g, p))
+            used.add(pairs[g])
     return aggregated_jaccard(walk, pairs)
 
 
 def loop_aji_plus(walk: Walk) -> float:
-    gt_ids, pred_ids = list(walk.gt_areas), list(walk.pred_areas)
-    ious = np.zeros((len(gt_ids), len(pred_ids)))
-    for g, p in walk.shared:
-        ious[gt_ids.index(g), pred_ids.index(p)] = walk.iou(g, p)
-    rows, columns = linear_sum_assignment(ious, maximize=True)
-    matched = [(i, j) for i, j in zip(rows, columns, strict=True) if ious[i, j] > 0]
-    return aggregated_jaccard(walk, {gt_ids[i]: pred_ids[j] for i, j in matched})
+    row_of, column_of = ({i: k for k, i in enumerate(ids)} for ids in walk[:2])
+    ious = np.zeros((len(row_of), len(column_of)))
+    for g, p in walk.pairs:
+        ious[row_of[g], column_of[p]] = walk.iou(g, p)
+    column_of_row = dict(zip(*linear_sum_assignment(ious, maximize=True), strict=True))
+    matched = [(g, p) for g, p in walk.pairs if column_of_row.get(row_of[g]) == column_of[p]]
+    return aggregated_jaccard(walk, dict(matched))
 
 
 def aggregated_jaccard(walk: Walk, pairs: dict[int, int]) -> float:
-    intersection = sum(walk.shared[pair] for pair in pairs.items())
+    intersection = sum(walk.shared[g][p] for g, p in pairs.items())
     areas = sum(walk.gt_areas.values()) + sum(walk.pred_areas.values())
     return intersection / (areas - intersection)
 
 
 def loop_f1(walk: Walk) -> float:
-    tp = 0
-    for p in walk.pred_areas:
-        overlapped = [g for g, q in walk.shared if q == p]
-        if overlapped:
-            main = max(overlapped, key=lambda g: walk.shared[g, p])
-            tp += walk.shared[main, p] > 0.5 * walk.gt_areas[main]
+    main: dict[int, int] = {}
+    for g, p in walk.pairs:
+        if p not in main or walk.shared[g][p] > walk.shared[main[p]][p]:
+            main[p] = g
+    tp = sum(walk.shared[g][p] > 0.5 * walk.gt_areas[g] for p, g in main.items())
     return 2 * tp / (len(walk.gt_areas) + len(walk.pred_areas))
 
 
 def loop_pq(walk: Walk) -> float:
-    matched = [walk.iou(*pair) for pair in walk.shared if walk.iou(*pair) > 0.5]
+    matched = [iou for iou in (walk.iou(*pair) for pair in walk.pairs) if iou > 0.5]
     return sum(matched) / ((len(walk.gt_areas) + len(walk.pred_areas)) / 2)
 
 
 def loop_sbd(walk: Walk) -> float:
     best_gt, best_pred = dict.fromkeys(walk.gt_areas, 0.0), dict.fromkeys(walk.pred_areas, 0.0)
-    for g, p in walk.shared:
+    for g, p in walk.pairs:
         best_gt[g] = max(best_gt[g], walk.dice(g, p))
         best_pred[p] = max(best_pred[p], walk.dice(g, p))
     return min(sum(best.values()) / len(best) for best in (best_gt, best_pred))

@@ -49,16 +49,17 @@ class RankedScore(NamedTuple):
 def _average_precisions(kind: str, prefix: str) -> dict[str, RankedScore]:
     ap = (
         f'Average precision of {kind} ranked by confidence over all images, before flattening; '
-        'area under the precision-recall curve (VOC 2010)'
+        'area under the precision-recall curve (VOC 2010); an IoU is reached, with ap_strict '
+        'exceeded'
     )
     scores = {
         f'{prefix}ap': RankedScore(
-            kind, average_precision, None, f'{ap}, mean over IoU 0.5:0.05:0.95'
+            kind, average_precision, None, f'{ap}; mean over IoU 0.5:0.05:0.95'
         )
     }
     for threshold in (0.5, 0.7, 0.75):
         scores[f'{prefix}ap{100 * threshold:.0f}'] = RankedScore(
-            kind, average_precision, threshold, f'{ap} at IoU {threshold}'
+            kind, average_precision, threshold, f'{ap}; IoU {threshold}'
         )
     return scores
 

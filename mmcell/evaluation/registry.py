@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy.typing as npt
 
+from mmcell.evaluation.ranked import RANKED_SCORES
 from mmcell.functional.overlap import OverlapTable
 from mmcell.functional.scores import (
     CtcCounts,
@@ -216,10 +217,15 @@ def check_scores(
         known: names of scores, in table order.
 
     Raises:
-        ValueError: If one is unknown; names close ones.
+        ValueError: If one is unknown; names close ones. If there is none.
     """
     names, known = ([names] if isinstance(names, str) else list(names)), list(known)
     for name in names:
+        if name in RANKED_SCORES and name not in known:
+            raise ValueError(
+                f'{name} ranks detections by their confidence, which label maps do not hold: '
+                'CellMetric computes it while a model is tested'
+            )
         if name not in known and name != 'all':
             # Here, because it brings MMEngine along.
             from mmcell.engine.errors import did_you_mean

@@ -48,8 +48,9 @@ MPQ = 'Mean over the classes that occur of their pooled PQ, each class on its ow
 AVERAGING = (
     'Mean and std (population) are over the images in which a score is defined; where an image has '
     'neither objects nor predictions only differences of counts are. Pooled values come from all '
-    'images together. n_detections counts what the model returned, n_pred what is visible in the '
-    'label map after thresholding and flattening; tp, fp and fn are those of panoptic quality.'
+    'images together; average precision of several classes is the mean over those that occur. '
+    'n_detections counts what the model returned, n_pred what is visible in the label map after '
+    'thresholding and flattening; tp, fp and fn are those of panoptic quality.'
 )
 
 # Columns of a row that say nothing when they are added up.

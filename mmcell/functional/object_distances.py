@@ -164,8 +164,11 @@ def _nearest(a: _Objects, b: _Objects, a_index: IntArray) -> FloatArray:
         return np.zeros(0)
     bounds, reaches = cKDTree(b.supports), a.supports[a_index]
     _, guess = bounds.query(reaches, p=np.inf)
-    limits = _hausdorff(a, b, a_index, guess)
-    candidates = bounds.query_ball_point(reaches, limits + 1e-6, p=np.inf)  # 1e-6: rounding
-    counts = np.array([len(found) for found in candidates])
-    distances = _hausdorff(a, b, np.repeat(a_index, counts), np.concatenate(candidates).astype(int))
-    return np.minimum.reduceat(distances, counts.cumsum() - counts)
+    nearest = _hausdorff(a, b, a_index, guess)
+    closer = bounds.query_ball_point(reaches, nearest + 1e-6, p=np.inf)  # 1e-6: rounding
+    owner = np.repeat(np.arange(len(a_index)), [len(found) for found in closer])
+    candidates = np.concatenate(closer).astype(np.int64)
+    other = candidates != guess[owner]
+    owner, candidates = owner[other], candidates[other]
+    np.minimum.at(nearest, owner, _hausdorff(a, b, a_index[owner], candidates))
+    return nearest

@@ -10,6 +10,9 @@ import numpy.typing as npt
 IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
 
+# Ids below this times the number of runs are looked up in an array instead of sorted.
+ID_RANGE = 4
+
 
 class OverlapTable(NamedTuple):
     """Areas of G ground-truth and P predicted objects, and the K pairs that share a pixel.
@@ -127,12 +130,37 @@ def overlap_table(gt: LabelMap, pred: npt.ArrayLike | None = None) -> OverlapTab
     pred_ids, pred_of_run, pred_areas = _objects(pred_flat[starts], lengths)
 
     shared = (gt_of_run >= 0) & (pred_of_run >= 0)
-    pairs, pair_of_run = np.unique(
-        gt_of_run[shared] * len(pred_ids) + pred_of_run[shared], return_inverse=True
-    )
-    intersections = _sums(pair_of_run, lengths[shared], len(pairs))
+    pair_of_run = gt_of_run[shared] * len(pred_ids) + pred_of_run[shared]
+    order = np.argsort(pair_of_run)
+    ordered = pair_of_run[order]
+    first = np.flatnonzero(np.diff(ordered, prepend=-1))
+    intersections = np.add.reduceat(lengths[shared][order], first) if len(first) else first
+    pairs = ordered[first]
     gt_index, pred_index = np.divmod(pairs, max(len(pred_ids), 1))
     return OverlapTable(gt_ids, pred_ids, gt_areas, pred_areas, gt_index, pred_index, intersections)
+
+
+def object_boxes(label_map: npt.ArrayLike) -> tuple[npt.NDArray[np.integer], IntArray]:
+    """Ids of the objects of a label map, and the tight boxes around them.
+
+    Args:
+        label_map: (H, W) integers, 0 = background; ids may have gaps.
+
+    Returns:
+        ``ids`` (N,) ascending, and (N, 4) x1, y1, x2, y2 in pixels, right and bottom exclusive.
+
+    Raises:
+        ValueError: If the map is not two-dimensional, not integer or negative somewhere.
+    """
+    labels = _label_map(label_map, 'label_map')
+    rows, columns = np.nonzero(labels)
+    ids, owner = np.unique(labels[rows, columns], return_inverse=True)
+    low = np.full((2, len(ids)), max(labels.shape))
+    high = np.zeros((2, len(ids)), dtype=np.int64)
+    for axis, positions in enumerate((columns, rows)):
+        np.minimum.at(low[axis], owner, positions)
+        np.maximum.at(high[axis], owner, positions + 1)
+    return ids, np.concatenate([low, high]).T
 
 
 def _label_map(label_map: npt.ArrayLike | None, name: str) -> npt.NDArray[np.integer]:
@@ -162,15 +190,16 @@ def _objects(
     values: npt.NDArray[np.integer], lengths: IntArray
 ) -> tuple[npt.NDArray[np.integer], IntArray, IntArray]:
     """Ids other than 0, the position among them of each run (-1: background), and their areas."""
-    ids, inverse = np.unique(values, return_inverse=True)
-    areas = _sums(inverse, lengths, len(ids))
-    background = int(len(ids) > 0 and ids[0] == 0)
-    return ids[background:], inverse - background, areas[background:]
-
-
-def _sums(index: IntArray, lengths: IntArray, size: int) -> IntArray:
-    """Run lengths added up per index; exact, since pixel counts stay far below 2^53."""
-    return np.bincount(index, lengths, minlength=size).astype(np.int64)
+    largest = int(values.max()) if len(values) else 0
+    if largest < ID_RANGE * len(values):
+        ids, numbers = np.arange(largest + 1).astype(values.dtype), values.astype(np.int64)
+    else:
+        ids, numbers = np.unique(values, return_inverse=True)
+    # Exact in float64, since pixel counts stay far below 2^53.
+    areas = np.bincount(numbers, lengths, minlength=len(ids)).astype(np.int64)
+    present = (areas > 0) & (ids != 0)
+    position = np.where(present, present.cumsum() - 1, -1)
+    return ids[present], position[numbers], areas[present]
 
 
 def _largest_of_each(index: IntArray, values: IntArray) -> IntArray:

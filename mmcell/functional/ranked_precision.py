@@ -146,7 +146,9 @@ def ranked_matches(
             Of equal scores the first prediction comes first.
         thresholds: (T,) IoU.
         strict: a match needs IoU > threshold instead of >=.
-        keep_gt: (G,) bool, ground truth that counts; the rest is treated as background.
+        keep_gt: (G,) bool, ground truth that counts; the rest is treated as background. (The code
+            of the object-guided and the keypoint graph papers drops what is up to 2 pixels high or
+            wide, which :func:`~mmcell.functional.overlap.object_boxes` tells.)
 
     Raises:
         ValueError: If the number of scores differs from that of predictions, a score is NaN, a

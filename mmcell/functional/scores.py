@@ -1,8 +1,10 @@
 """Scores of a predicted label map against the ground truth: numpy only, usable with any tool.
 
 Every function takes two label maps (0 = background; ids need not be contiguous) or, in their
-place, one :class:`~mmcell.functional.overlap.OverlapTable` that serves them all. Where neither map
-holds an object there is nothing to measure and scores are NaN; where only one does, they are 0.
+place, one :class:`~mmcell.functional.overlap.OverlapTable` that serves them all; distances need the
+maps, and ranked precision takes confidences besides. Where neither map holds an object there is
+nothing to measure and scores are NaN; where only one does, they are 0. ``__all__`` lists everything
+that this and its neighbouring modules offer.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from mmcell.functional.challenge_scores import (
     dsb_score,
 )
 from mmcell.functional.object_distances import object_hausdorff
-from mmcell.functional.overlap import IntArray, LabelMap, OverlapTable, overlap_table
+from mmcell.functional.overlap import IntArray, LabelMap, OverlapTable, object_boxes, overlap_table
 from mmcell.functional.ranked_precision import (
     IOU_THRESHOLDS,
     PairIous,
@@ -58,10 +60,13 @@ __all__ = [
     'pair_ious',
     'box_ious',
     'rle_ious',
+    'object_boxes',
+    'overlap_table',
     'CtcCounts',
     'MatchCounts',
     'PairIous',
     'PanopticQuality',
+    'OverlapTable',
     'RankedMatches',
     'IOU_THRESHOLDS',
 ]

@@ -131,6 +131,7 @@ def test_figures_are_shown_and_lie_beside_the_log(clock, tmp_path, caplog):
     assert 'not included: reading' in caplog.text
     assert 'peak memory: largest resident memory' in caplog.text
     assert 'CUDA' not in caplog.text
+    assert '3 data workers, 1 processes, the first of which was measured' in caplog.text
 
 
 def test_model_gets_its_own_method_back(clock, tmp_path):

@@ -113,6 +113,7 @@ def test_rows_hold_plain_numbers():
     [
         (['aji_puls'], r"no score 'aji_puls'. Did you mean 'aji_plus'.*Known are aji, aji_plus"),
         ('dise', r"no score 'dise'. Did you mean 'dice'"),
+        (['dice', 'ap50'], 'ap50 ranks detections by their confidence.*CellMetric'),
         ([], 'no score is chosen'),
     ],
 )

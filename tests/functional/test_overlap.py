@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from mmcell.functional.overlap import overlap_table
+from mmcell.functional.overlap import object_boxes, overlap_table
 
 label_maps = arrays.arrays(np.int32, (5, 6), elements=st.sampled_from([0, 1, 2, 9, 70_000]))
 
@@ -57,6 +57,15 @@ def test_ids_keep_their_value_in_any_integer_type(dtype):
     table = overlap_table(gt, [[1, 1, 0]])
     assert table.gt_ids.tolist() == [largest]
     assert table.intersections.tolist() == [1]
+
+
+@pytest.mark.parametrize('dtype', [np.uint8, np.int8])
+def test_every_id_of_a_small_integer_type_may_occur(dtype):
+    gt = np.arange(np.iinfo(dtype).max + 1, dtype=dtype)[None]
+    table = overlap_table(gt, gt)
+    assert table.gt_ids.dtype == dtype
+    assert table.gt_ids.tolist() == list(range(1, np.iinfo(dtype).max + 1))
+    assert table.gt_areas.tolist() == table.intersections.tolist() == [1] * np.iinfo(dtype).max
 
 
 def test_maps_without_background_lose_no_object():
@@ -117,6 +126,26 @@ def test_bad_input_is_refused_saying_what_would_be_right(bad, message, side):
 def test_sizes_that_differ_are_both_named():
     with pytest.raises(ValueError, match=r'\(4, 6\) and \(6, 4\)'):
         overlap_table(np.ones((4, 6), int), np.ones((6, 4), int))
+
+
+def test_object_boxes_worked_by_hand():
+    ids, boxes = object_boxes([[0, 7, 0, 0], [7, 0, 0, 3]])  # object 7 in two pieces
+    assert ids.tolist() == [3, 7]
+    assert boxes.tolist() == [[3, 1, 4, 2], [0, 0, 2, 2]]
+
+
+@given(label_maps)
+def test_object_boxes_are_those_of_numpy_nonzero(label_map):
+    ids, boxes = object_boxes(label_map)
+    assert boxes.shape == (len(ids), 4)
+    for i, box in zip(ids, boxes.tolist(), strict=True):
+        rows, columns = np.nonzero(label_map == i)
+        assert box == [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+
+
+def test_boxes_of_bad_maps_are_refused():
+    with pytest.raises(ValueError, match='label_map must hold integer object ids, got float64'):
+        object_boxes(np.ones((2, 2)))
 
 
 def test_a_table_is_passed_on_and_takes_no_second_map():

@@ -3,7 +3,7 @@ import sys
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
@@ -177,6 +177,7 @@ def test_segmentation_quality_without_a_match_is_nan_and_panoptic_quality_zero()
 
 
 @every_score
+@settings(max_examples=50)
 @given(gt=label_maps, pred=label_maps)
 def test_score_lies_in_0_to_1_and_a_table_gives_the_same(score, gt, pred):
     value = score(gt, pred)
@@ -192,6 +193,16 @@ def test_perfect_segmentation_scores_1_whatever_the_ids(score, gt, start):
 
 
 @every_score
+def test_objects_of_one_pixel_in_pieces_or_filling_the_image_are_objects(score):
+    one_pixel = np.zeros((4, 5), int)
+    one_pixel[2, 3] = 9
+    pieces = np.array([[4, 0, 4], [0, 6, 0], [4, 0, 6]])
+    for objects in (one_pixel, pieces, np.full((4, 5), 3), np.arange(20).reshape(4, 5) + 1):
+        assert score(objects, objects) == 1
+
+
+@every_score
+@settings(max_examples=50)
 @given(gt=label_maps, pred=label_maps)
 def test_score_does_not_change_by_flips_turns_or_gaps_between_ids(score, gt, pred):
     value = score(gt, pred)
@@ -200,7 +211,17 @@ def test_score_does_not_change_by_flips_turns_or_gaps_between_ids(score, gt, pre
     np.testing.assert_equal(score(gt**3 * 1000, pred**2 * 70_000), value)
 
 
-@pytest.mark.parametrize('name', ['dice', 'dq', 'pq'])
+RENUMBERABLE = ['dice', 'dq', 'pq', 'sbd', 'dsb_score', 'ctc_seg', 'ctc_det']
+SYMMETRIC = ['dice', 'dq', 'pq', 'sbd', 'object_dice', 'dsb_score']
+
+
+@pytest.mark.parametrize('name', SYMMETRIC)
+@given(gt=label_maps, pred=label_maps)
+def test_score_does_not_change_where_prediction_and_ground_truth_swap(name, gt, pred):
+    np.testing.assert_allclose(SCORES[name](pred, gt), SCORES[name](gt, pred), rtol=1e-12)
+
+
+@pytest.mark.parametrize('name', RENUMBERABLE)
 @given(gt=label_maps, pred=label_maps, order=st.permutations([1, 2, 3, 4, 5]))
 def test_score_does_not_change_by_renumbering(name, gt, pred, order):
     renumber = np.array([0, *order])

@@ -27,8 +27,8 @@ PREDICTION = (
     'to the device, network, NMS and decoding'
 )
 FLATTENING = 'from masks in their boxes to one label map in host memory'
-NOT_INCLUDED = 'reading and resizing images (data workers do it meanwhile), scoring, pictures'
-PEAK_RSS = 'largest resident memory of the process since it started; data workers not counted'
+NOT_INCLUDED = 'reading and resizing images, scoring, pictures'
+PEAK_RSS = 'largest resident memory of the process up to the last prediction, without data workers'
 PEAK_CUDA = 'largest memory that tensors took during the test, warm-up included'
 
 
@@ -64,6 +64,7 @@ class TimingHook(Hook):
         self._seconds: list[tuple[float, float]] = []  # of both stages, per image
         self._megapixels: list[float] = []
         self._flattens = True
+        self._peak_rss: int | None = None
         self._device = next(runner.model.parameters()).device
         if self._device.type == 'cuda':
             torch.cuda.reset_peak_memory_stats(self._device)
@@ -98,6 +99,7 @@ class TimingHook(Hook):
         for sample in outputs:
             self._flatten(sample.pred_instances)
         flattened = self._now()
+        self._peak_rss = _peak_rss()
         self._batch_size = max(self._batch_size, len(outputs))
         if self._n_warmup < self.warmup_images:
             self._n_warmup += len(outputs)
@@ -139,7 +141,7 @@ class TimingHook(Hook):
             'threads': torch.get_num_threads(),
             'data_workers': runner.test_dataloader.num_workers,
             'processes': get_world_size(),
-            'peak_rss_bytes': _peak_rss(),
+            'peak_rss_bytes': self._peak_rss,
             'peak_cuda_bytes': torch.cuda.max_memory_allocated(self._device) if on_cuda else None,
             'definitions': {'peak_rss_bytes': PEAK_RSS, 'peak_cuda_bytes': PEAK_CUDA},
             'torch': torch.__version__,
@@ -161,7 +163,7 @@ def render_timing(timing: dict[str, Any]) -> str:
         f'{timing["n_images"]} images of {timing["median_megapixels"]:.2f} megapixels (median), '
         f'{timing["warmup_images"]} before them not counted, batches of {timing["batch_size"]}',
         f'{timing["device"]}, {timing["threads"]} threads, {timing["data_workers"]} data workers, '
-        f'{timing["processes"]} processes',
+        f'{timing["processes"]} processes, the first of which was measured',
         *(f'{name}: {text}' for name, text in words.items()),
         f'not included: {timing["not_included"]}',
     ]
