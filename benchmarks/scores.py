@@ -237,11 +237,9 @@ def average_precisions(gt: LabelMap, pred: LabelMap) -> dict[str, Callable[[], o
         return scores.average_precision(scores.ranked_matches(pairs(), confidence))
 
     return {
-        'average precision, label maps': partial(precision, partial(overlap_table, gt, pred)),
-        'average precision, boxes': partial(
-            precision, partial(scores.box_ious, gt_boxes, pred_boxes)
-        ),
-        'average precision, RLE': partial(precision, partial(scores.rle_ious, gt_rles, pred_rles)),
+        'AP, label maps': partial(precision, partial(overlap_table, gt, pred)),
+        'AP, boxes': partial(precision, partial(scores.box_ious, gt_boxes, pred_boxes)),
+        'AP, RLE': partial(precision, partial(scores.rle_ious, gt_rles, pred_rles)),
     }
 
 

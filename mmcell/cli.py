@@ -8,6 +8,7 @@ import click
 
 import mmcell
 from mmcell.evaluation.cli import evaluate
+from mmcell.evaluation.compare_cli import compare
 from mmcell.inference.cli import predict
 
 
@@ -27,3 +28,4 @@ def doctor() -> None:
 
 main.add_command(predict)
 main.add_command(evaluate)
+main.add_command(compare)

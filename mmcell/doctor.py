@@ -28,6 +28,7 @@ MODULES = {
     'onedl-mmengine': 'mmengine',
     'opencv-python-headless': 'cv2',
     'pillow': 'PIL',
+    'pyyaml': 'yaml',
     'scikit-image': 'skimage',
 }
 BROKEN = 'installed, but cannot be imported'

@@ -63,6 +63,13 @@ def test_wheel_carries_every_module_and_nothing_beside_the_package(wheel):
     assert folders == {'mmcell', f'mmcell-{mmcell.__version__}.dist-info'}
 
 
+def test_wheel_carries_what_modules_read_beside_them(wheel):
+    data = [p for s in ('*.yaml', '*.jinja') for p in (ROOT / 'mmcell').rglob(s) if p.is_file()]
+    paths = {str(p.relative_to(ROOT)) for p in data if '.mim' not in p.parts}
+    assert 'mmcell/evaluation/quoted/pffnet_kumar.yaml' in paths
+    assert paths <= set(wheel.namelist())
+
+
 def test_building_leaves_no_build_folder_that_could_go_stale(wheel, checkout):
     assert not (checkout / 'build').exists()
 

@@ -18,7 +18,7 @@ FloatArray = npt.NDArray[np.float64]
 
 IOU_THRESHOLDS = (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
 
-# Predictions that are compared with all ground truth at once: bounds the memory.
+# Predictions that are compared with their neighbours at once: bounds the memory.
 BATCH_PREDICTIONS = 64
 
 
@@ -146,9 +146,9 @@ def ranked_matches(
             Of equal scores the first prediction comes first.
         thresholds: (T,) IoU.
         strict: a match needs IoU > threshold instead of >=.
-        keep_gt: (G,) bool, ground truth that counts; the rest is treated as background. (The code
+        keep_gt: (G,) bool, ground truth that counts; the rest is treated as background. The code
             of the object-guided and the keypoint graph papers drops what is up to 2 pixels high or
-            wide, which :func:`~mmcell.functional.overlap.object_boxes` tells.)
+            wide, which :func:`~mmcell.functional.overlap.object_boxes` tells.
 
     Raises:
         ValueError: If the number of scores differs from that of predictions, a score is NaN, a
@@ -171,19 +171,7 @@ def ranked_matches(
             f'keep_gt must be one bool for each of {ious.n_gt} objects, got shape {kept.shape}'
         )
 
-    counts = kept[ious.gt_index]
-    gt_index, pred_index, pair_iou = (
-        ious.gt_index[counts],
-        ious.pred_index[counts],
-        ious.ious[counts],
-    )
-    # The first pair of each prediction, of descending IoU and ascending ground truth.
-    order = np.lexsort((gt_index, -pair_iou, pred_index))
-    matched, first = np.unique(pred_index[order], return_index=True)
-    best_iou, best_gt = np.zeros(ious.n_pred), np.full(ious.n_pred, -1)
-    best_iou[matched] = pair_iou[order[first]]
-    best_gt[matched] = gt_index[order[first]]
-
+    best_iou, best_gt = _best_matches(ious, kept)
     tp = np.zeros((len(limits), ious.n_pred), dtype=bool)
     ranking = np.argsort(-confidences, kind='stable')
     for t, limit in enumerate(limits):
@@ -192,6 +180,20 @@ def ranked_matches(
         _, first = np.unique(best_gt[candidates], return_index=True)
         tp[t, candidates[first]] = True
     return RankedMatches(confidences, tp, best_iou, int(kept.sum()), limits)
+
+
+def _best_matches(ious: OverlapTable | PairIous, kept: BoolArray) -> tuple[FloatArray, IntArray]:
+    """(P,) largest IoU of each prediction with the ground truth that is kept, and with which."""
+    counts = kept[ious.gt_index]
+    gt_index, pred_index, values = (
+        pairs[counts] for pairs in (ious.gt_index, ious.pred_index, ious.ious)
+    )
+    order = np.lexsort((gt_index, -values, pred_index))
+    matched, first = np.unique(pred_index[order], return_index=True)
+    best_iou, best_gt = np.zeros(ious.n_pred), np.full(ious.n_pred, -1)
+    best_iou[matched] = values[order[first]]
+    best_gt[matched] = gt_index[order[first]]
+    return best_iou, best_gt
 
 
 def average_precision(matches: RankedMatches | Sequence[RankedMatches]) -> FloatArray:
@@ -285,7 +287,8 @@ def _in_batches(
         rows, columns = np.nonzero(matrix)
         found.append((neighbours[columns], batch[rows], matrix[rows, columns]))
     if not found:
-        return pair_ious(np.zeros((len(pred), len(gt))))
+        none = np.zeros(0, dtype=np.int64)
+        return PairIous(none, none, np.zeros(0), len(gt), len(pred))
     gt_index, pred_index, ious = (np.concatenate(part) for part in zip(*found, strict=True))
     return PairIous(gt_index, pred_index, ious, len(gt), len(pred))
 

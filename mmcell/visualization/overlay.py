@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
-from mmcell.functional.overlap import overlap_table
+from mmcell.functional.overlap import OverlapTable, overlap_table
 from mmcell.visualization.contours import draw_contours
 
 MATCHED, MISSED, FALSE = (0, 200, 90), (255, 80, 0), (40, 150, 255)
@@ -59,12 +59,8 @@ def overlay_pair(image_rgb: RgbImage, gt: LabelMap, pred: LabelMap, title: str =
         RGB picture; images below 512 pixels are enlarged by a whole factor.
     """
     table = overlap_table(gt, pred)
-    matched = table.ious > 0.5
-    gt_colors = np.full((gt.max(initial=0) + 1, 3), MISSED)
-    pred_colors = np.full((pred.max(initial=0) + 1, 3), FALSE)
-    gt_colors[table.gt_ids[table.gt_index[matched]]] = MATCHED
-    pred_colors[table.pred_ids[table.pred_index[matched]]] = MATCHED
-    num_matched = int(matched.sum())
+    gt_colors, pred_colors = match_colors(gt, pred, table)
+    num_matched = int((table.ious > 0.5).sum())
     return _compose(
         [
             (f'Ground truth: {table.n_gt} objects', _draw_enlarged(image_rgb, gt, gt_colors)),
@@ -77,6 +73,29 @@ def overlay_pair(image_rgb: RgbImage, gt: LabelMap, pred: LabelMap, title: str =
             (FALSE, f'{table.n_pred - num_matched} false'),
         ],
     )
+
+
+def match_colors(
+    gt: LabelMap, pred: LabelMap, table: OverlapTable | None = None
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Colours that say which objects have a partner of IoU > 0.5 on the other side.
+
+    Args:
+        gt: (H, W), 0 is background.
+        pred: (H, W), 0 is background.
+        table: their overlaps, where they are at hand.
+
+    Returns:
+        RGB per id, (largest id + 1, 3) each: MATCHED or MISSED for ``gt``, MATCHED or FALSE for
+        ``pred``. Row 0 and the rows of ids that do not occur mean nothing.
+    """
+    table = overlap_table(gt, pred) if table is None else table
+    matched = table.ious > 0.5
+    gt_colors = np.full((gt.max(initial=0) + 1, 3), MISSED)
+    pred_colors = np.full((pred.max(initial=0) + 1, 3), FALSE)
+    gt_colors[table.gt_ids[table.gt_index[matched]]] = MATCHED
+    pred_colors[table.pred_ids[table.pred_index[matched]]] = MATCHED
+    return gt_colors, pred_colors
 
 
 def _draw_enlarged(image_rgb: RgbImage, label_map: LabelMap, colors: np.ndarray | None) -> RgbImage:
