@@ -30,8 +30,9 @@ class BuildWithMim(build_py):
         """Make ``mim train mmcell pffnet_kumar`` find the config of that name."""
         shutil.rmtree(mim, ignore_errors=True)
         mim.mkdir()
-        for config in sorted(ROOT.glob('configs/*.py')):
-            (mim / config.stem).symlink_to(Path('..', '..', 'configs', config.name))
+        for pattern in ('configs/*.py', 'configs/ablations/*.py'):
+            for config in sorted(ROOT.glob(pattern)):
+                (mim / config.stem).symlink_to(Path('..', '..', config.relative_to(ROOT)))
 
     def copy_files(self, mim):
         """Copy what a user of the wheel needs."""

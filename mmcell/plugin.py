@@ -15,11 +15,15 @@ import mmcell.evaluation.coco_metric
 import mmcell.evaluation.dump_predictions
 import mmcell.models.detectors.panoptic_cell_rcnn
 import mmcell.models.losses.semantic_consistency
+import mmcell.models.roi_heads.background_fcn_mask_head
 import mmcell.models.roi_heads.dual_modal_mask_head
 import mmcell.models.roi_heads.mask_quality_head
+import mmcell.models.roi_heads.mask_scoring_roi_head
 import mmcell.models.roi_heads.panoptic_roi_head
+import mmcell.models.roi_heads.point_rend_roi_head
 import mmcell.models.roi_heads.roi_masks_roi_head
 import mmcell.models.semantic_heads.gcn_semantic_head
+import mmcell.models.semantic_heads.panoptic_fpn_semantic_head
 import mmcell.models.semantic_heads.raff
 import mmcell.visualization.cell_visualizer
 import mmcell.visualization.visualization_hook  # noqa: F401

@@ -1,3 +1,4 @@
+import inspect
 import json
 import os
 from collections.abc import Callable
@@ -71,31 +72,46 @@ def tiny_coco(tmp_path_factory) -> Path:
     return root
 
 
-def _shrink(node: Any) -> Any:
-    """Make any ResNet + FPN detector tiny: depth 18, 8 channels, group norm of 4, no download."""
+RESNET_CHANNELS = ([256, 512, 1024, 2048], [64, 128, 256, 512])
+FEW = {'num_groups': 4, 'init_cfg': None, 'max_per_img': 40}
+
+
+def _default_channels(kind: Any) -> dict[str, int]:
+    """Channels that a registered module has where its config names none."""
+    from mmdet.registry import MODELS  # not for tests that run without MMDetection
+
+    module = MODELS.get(kind) if isinstance(kind, str) else None
+    classes = module.__mro__ if inspect.isclass(module) else ()
+    parameters = [p for c in reversed(classes) for p in inspect.signature(c).parameters.values()]
+    return {p.name: p.default for p in parameters if _is_wide(p.name, p.default)}
+
+
+def _is_wide(key: str, value: Any) -> bool:
+    return key.endswith('channels') and isinstance(value, int) and value >= 64
+
+
+def _shrink(node: Any, num_classes: int = 1) -> Any:
+    """Make any ResNet + FPN detector tiny: depth 18, 16 channels, 24 RoIs, no download."""
     if isinstance(node, (list, tuple)):
-        return (
-            [8, 16, 32, 64] if list(node) == [256, 512, 1024, 2048] else [_shrink(n) for n in node]
-        )
+        narrow = [8, 16, 32, 64]
+        return narrow if list(node) in RESNET_CHANNELS else [_shrink(n, num_classes) for n in node]
     if not isinstance(node, dict):
         return node
-    for key, value in list(node.items()):
-        if key.endswith('channels') and isinstance(value, int) and value >= 256:
-            node[key] = 16 if value == 256 else 32
-        elif key == 'num_groups':
-            node[key] = 4
+    for key, value in {**_default_channels(node.get('type')), **node}.items():
+        if _is_wide(key, value):
+            node[key] = 32 if key.startswith('fc_') else 16
         elif key == 'num_classes':
-            node[key] = 1
-        elif key == 'init_cfg':
-            node[key] = None
+            node[key] = num_classes
         else:
-            node[key] = _shrink(value)
+            node[key] = FEW[key] if key in FEW else _shrink(value, num_classes)
     if node.get('type') == 'ResNet':
         node.update(depth=18, base_channels=8, frozen_stages=-1)
+    if 'sampler' in node.get('rcnn', {}):
+        node['rcnn']['sampler']['num'] = 24
     return node
 
 
 @pytest.fixture(scope='session')
-def shrink() -> Callable[[Any], Any]:
-    """Function that makes a model config tiny, in place, and returns it."""
+def shrink() -> Callable[..., Any]:
+    """``shrink(cfg, num_classes=1)`` makes a model config tiny, in place, and returns it."""
     return _shrink

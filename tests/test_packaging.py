@@ -12,7 +12,11 @@ from packaging.requirements import Requirement
 import mmcell
 
 ROOT = Path(__file__).parents[1]
-CONFIGS = sorted(path.name for path in (ROOT / 'configs').glob('*.py'))
+CONFIGS = sorted(
+    path.relative_to(ROOT)
+    for pattern in ('configs/*.py', 'configs/ablations/*.py')
+    for path in ROOT.glob(pattern)
+)
 
 
 @pytest.fixture(scope='module')
@@ -79,15 +83,15 @@ def test_editable_install_links_configs_by_the_name_that_mim_looks_for(checkout,
     options = ['--no-build-isolation', '--no-deps', '--no-index', '--target', tmp_path]
     command = [sys.executable, '-m', 'pip', 'install', *options, '-e', checkout]
     subprocess.run(command, check=True, capture_output=True)
-    for name in CONFIGS:
+    for config in CONFIGS:
         # mim takes the one file of this name below the project, and follows links.
-        found = [p for p in checkout.rglob(Path(name).stem) if not p.is_dir()]
-        assert [p.resolve() for p in found] == [checkout / 'configs' / name]
-        assert list(checkout.rglob(name)) == [checkout / 'configs' / name]
+        found = [p for p in checkout.rglob(config.stem) if not p.is_dir()]
+        assert [p.resolve() for p in found] == [checkout / config]
+        assert list(checkout.rglob(config.name)) == [checkout / config]
 
 
 def test_index_lists_every_config_once():
-    assert sorted(Path(model['Config']).name for model in indexed_models()) == CONFIGS
+    assert sorted(Path(model['Config']) for model in indexed_models()) == CONFIGS
 
 
 @pytest.mark.parametrize('model', indexed_models(), ids=lambda model: model['Name'])

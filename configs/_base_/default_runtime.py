@@ -32,6 +32,7 @@ default_hooks = dict(
     visualization=dict(type='CellVisualizationHook'),
 )
 custom_hooks = [
+    dict(type='DensityGuardHook'),
     dict(type='FiniteLossHook'),
     dict(type='CurvesHook'),
     dict(type='ProgressBarHook'),

@@ -57,13 +57,14 @@ def load_config(path: str | Path, overrides: dict[str, Any] | None = None) -> Co
     """
     path = Path(path)
     if not path.is_file():
-        known = [str(p) for p in sorted(package_dir('configs').glob('*.py'))]
+        folder = package_dir('configs')
+        known = [str(p) for pattern in ('', 'ablations/') for p in folder.glob(f'{pattern}*.py')]
         stems = {Path(p).stem: p for p in known}
         close = difflib.get_close_matches(path.stem, stems, n=3, cutoff=0.5)
         hint = ' or '.join(stems[stem] for stem in close)
         raise ConfigError(
             f'config {path} does not exist.'
-            + (f' Did you mean {hint}?' if hint else f' See {package_dir("configs")}.')
+            + (f' Did you mean {hint}?' if hint else f' See {folder}.')
         )
     try:
         cfg = Config.fromfile(str(path))

@@ -32,28 +32,8 @@ def model_config() -> Callable[[str], ConfigDict]:
     return lambda name: Config.fromfile(CONFIGS / f'{name}.py').model
 
 
-def _narrow(node: Any, num_classes: int) -> Any:
-    """Cut the channels of the tiny configs (96 in the neck, 64 in the heads) to 16 and less."""
-    if not isinstance(node, dict):
-        return [_narrow(n, num_classes) for n in node] if isinstance(node, list) else node
-    for key, value in node.items():
-        if key == 'in_channels' and isinstance(value, list):
-            node[key] = [8, 16, 32, 64]
-        elif key.endswith('channels') and isinstance(value, int):
-            node[key] = 16
-        elif key == 'num_groups':
-            node[key] = 4
-        elif key == 'num_classes':
-            node[key] = num_classes
-        else:
-            node[key] = _narrow(value, num_classes)
-    if node.get('type') == 'ResNet':
-        node['base_channels'] = 8
-    return node
-
-
 @pytest.fixture
-def tiny_model(model_config) -> Callable[..., nn.Module]:
+def tiny_model(model_config, shrink) -> Callable[..., nn.Module]:
     """``tiny_model(name, num_classes=1, changes={})`` builds a tiny config, still narrower.
 
     ``changes`` has dotted keys, as ``--cfg-options``. Weights are the same in every call.
@@ -62,10 +42,8 @@ def tiny_model(model_config) -> Callable[..., nn.Module]:
     def build(
         name: str = 'pffnet_r18_tiny', num_classes: int = 1, changes: dict | None = None
     ) -> nn.Module:
-        cfg = Config(dict(model=_narrow(model_config(name), num_classes)))
-        cfg.model.train_cfg.rcnn.sampler.num = 24
+        cfg = Config(dict(model=shrink(model_config(name), num_classes)))
         cfg.model.train_cfg.rpn_proposal.max_per_img = 60
-        cfg.model.test_cfg.rpn.max_per_img = 40
         cfg.merge_from_dict({f'model.{key}': value for key, value in (changes or {}).items()})
         torch.manual_seed(0)
         return MODELS.build(cfg.model)

@@ -4,6 +4,12 @@ _base_ = 'mmdet::_base_/models/mask-rcnn_r50_fpn.py'
 
 norm_cfg = dict(type='GN', num_groups=32, requires_grad=True)
 num_classes = 1
+# The one place for limits of test images, from PFFNet's release: RoIs that are kept, proposals, and
+# anchors per level. They must exceed the number of objects in an image by far; DensityGuardHook
+# compares them with the data, and the evaluation reports where one was reached.
+max_objects = 4000
+max_proposals = 2 * max_objects
+max_anchors = 30000
 
 model = dict(
     data_preprocessor=dict(
@@ -30,10 +36,12 @@ model = dict(
         ),
         mask_head=dict(norm_cfg=norm_cfg, num_classes=num_classes),
     ),
-    # Limits for dense images, from PFFNet's release. They must exceed the number of objects in an
-    # image by far; the evaluation reports when a limit was reached.
     test_cfg=dict(
-        rpn=dict(nms_pre=30000, max_per_img=8000),
-        rcnn=dict(score_thr=0.05, nms=dict(type='nms', iou_threshold=0.3), max_per_img=4000),
+        rpn=dict(nms_pre=max_anchors, max_per_img=max_proposals),
+        rcnn=dict(
+            score_thr=0.05,
+            nms=dict(type='nms', iou_threshold=0.3),
+            max_per_img=max_objects,
+        ),
     ),
 )

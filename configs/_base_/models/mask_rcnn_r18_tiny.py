@@ -4,6 +4,9 @@ _base_ = './mask_rcnn_r101_gn.py'
 num_classes = 1
 channels = 96
 norm_cfg = dict(type='GN', num_groups=16, requires_grad=True)
+max_objects = 1000  # per test image, as in mask_rcnn_r101_gn.py
+max_proposals = 2 * max_objects
+max_anchors = 3000
 
 model = dict(
     # Without semantic heads this is Mask R-CNN; MMDetection's class does not train under bfloat16
@@ -39,5 +42,8 @@ model = dict(
         rpn_proposal=dict(nms_pre=1000, max_per_img=500),
         rcnn=dict(sampler=dict(num=96, pos_fraction=0.33)),
     ),
-    test_cfg=dict(rpn=dict(nms_pre=3000, max_per_img=2000), rcnn=dict(max_per_img=1000)),
+    test_cfg=dict(
+        rpn=dict(nms_pre=max_anchors, max_per_img=max_proposals),
+        rcnn=dict(max_per_img=max_objects),
+    ),
 )

@@ -1,6 +1,7 @@
 """Importing this package registers the hooks."""
 
 from .curves_hook import CurvesHook
+from .density_guard_hook import DensityGuardHook
 from .finite_loss_hook import FiniteLossHook
 from .matching_checkpoint_hook import MatchingCheckpointHook
 from .progress_bar_hook import ProgressBarHook
@@ -8,6 +9,7 @@ from .timing_hook import TimingHook
 
 __all__ = [
     'CurvesHook',
+    'DensityGuardHook',
     'FiniteLossHook',
     'MatchingCheckpointHook',
     'ProgressBarHook',

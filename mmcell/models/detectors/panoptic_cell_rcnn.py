@@ -24,13 +24,15 @@ class PanopticCellRCNN(TwoStageDetector):
     Cell R-CNN       ``semantic_head``             Mask R-CNN        none
     Cell R-CNN V2    ``semantic_head``             replacement       none
     PFFNet           ``semantic_head``             RAFF              quality and consistency
+    Panoptic FPN     ``semantic_head`` (on neck)   Mask R-CNN        none
     ===============  ============================  ================  ========================
 
     The semantic parts are run in training only, unless a prediction asks for the semantic map.
 
     Args:
-        semantic_head: config of the semantic branch on the backbone's features
-            (:class:`GCNSemanticHead`).
+        semantic_head: config of the semantic branch: on the backbone's features
+            (:class:`GCNSemanticHead`), or on the neck's if the head has ``on_neck = True``
+            (:class:`PanopticFPNSemanticHead`).
         instance_semantic_head: config of the semantic task of the instance branch
             (:class:`RAFF`); needs a :class:`PanopticRoIHead`.
         loss_consistency: config of the loss between both semantic predictions
@@ -97,7 +99,7 @@ class PanopticCellRCNN(TwoStageDetector):
             losses.update(roi_losses)
             fused = self.instance_semantic_head(levels[0], instances, image_size)
         if self.semantic_head is not None:
-            scores = self.semantic_head(features, image_size)
+            scores = self._semantic_scores(features, levels, image_size)
 
         if fused is not None or scores is not None:
             target = _semantic_target(batch_data_samples, image_size)
@@ -141,7 +143,7 @@ class PanopticCellRCNN(TwoStageDetector):
         results = self.roi_head.predict(levels, proposals, batch_data_samples, rescale=rescale)
         batch_data_samples = self.add_pred_to_datasample(batch_data_samples, results)
         if return_semantic:
-            scores = self.semantic_head(features, tuple(batch_inputs.shape[-2:]))
+            scores = self._semantic_scores(features, levels, tuple(batch_inputs.shape[-2:]))
             for sample, logits in zip(batch_data_samples, scores, strict=True):
                 sample.pred_sem_seg = _semantic_prediction(logits, sample, rescale)
         return batch_data_samples
@@ -156,6 +158,16 @@ class PanopticCellRCNN(TwoStageDetector):
         """
         features = self.backbone(batch_inputs)
         return features, tuple(level.float() for level in self.neck(features))
+
+    def _semantic_scores(
+        self,
+        features: tuple[Tensor, ...],
+        levels: tuple[Tensor, ...],
+        image_size: tuple[int, int],
+    ) -> Tensor:
+        """(B, num_classes + 1, H, W) logits of the semantic branch."""
+        on_neck = getattr(self.semantic_head, 'on_neck', False)
+        return self.semantic_head(levels if on_neck else features, image_size)
 
     def _rpn_loss_and_proposals(
         self, levels: tuple[Tensor, ...], batch_data_samples: list[DetDataSample]

@@ -1,4 +1,4 @@
-"""MMDetection's standard RoI head, with masks that stay in their boxes."""
+"""MMDetection's RoI heads, with masks that stay in their boxes."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ MASK_BATCH = 256
 """RoIs that pass through the mask heads at a time: 4,000 at once would need gigabytes."""
 
 
-@MODELS.register_module()
-class RoiMasksRoIHead(StandardRoIHead):
-    """``StandardRoIHead`` whose ``pred_instances.masks`` is a :class:`RoiMasks`.
+class RoiMasksMixin:
+    """Makes a ``StandardRoIHead``, or a head below it, predict :class:`RoiMasks`.
 
-    Switches the built-in Mask R-CNN to masks in their boxes: ``roi_head=dict(type=
-    'RoiMasksRoIHead')``. Nothing is pasted into full-size images.
+    Placed before MMDetection's class among the bases. Nothing is pasted into full-size images. A
+    head that predicts more than its mask head does extends :meth:`_predict_rois` and, if that is
+    more than masks, :meth:`_add_predictions`.
     """
 
     def _bbox_forward(self, x: tuple[Tensor, ...], rois: Tensor) -> dict:
@@ -97,3 +97,12 @@ class RoiMasksRoIHead(StandardRoIHead):
         first = int(getattr(self.mask_head, 'has_background_channel', False))
         rows = torch.arange(len(labels), device=labels.device)
         return mask_logits[rows, labels + first].float().sigmoid()
+
+
+@MODELS.register_module()
+class RoiMasksRoIHead(RoiMasksMixin, StandardRoIHead):
+    """``StandardRoIHead`` whose ``pred_instances.masks`` is a :class:`RoiMasks`.
+
+    Switches the built-in Mask R-CNN to masks in their boxes: ``roi_head=dict(type=
+    'RoiMasksRoIHead')``.
+    """

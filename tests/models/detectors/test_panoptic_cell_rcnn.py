@@ -263,7 +263,20 @@ def test_network_alone_runs_in_tensor_mode(tiny_model, cells):
 
 
 @pytest.mark.parametrize('counts', [(3, 2), (0, 0)])
-@pytest.mark.parametrize('name', ['pffnet_r18_tiny', 'mask_rcnn_r18_tiny'])
+@pytest.mark.parametrize(
+    'name',
+    [
+        f'{method}_r18_tiny'
+        for method in (
+            'pffnet',
+            'mask_rcnn',
+            'cell_rcnn_v2',
+            'panoptic_fpn',
+            'point_rend',
+            'ms_rcnn',
+        )
+    ],
+)
 def test_bfloat16_autocast_trains_and_predicts(tiny_model, losses_of, predictions_of, name, counts):
     model = tiny_model(name)
     reference = model.parse_losses(losses_of(model, counts=counts))[1]

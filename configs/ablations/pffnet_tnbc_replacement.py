@@ -1,0 +1,4 @@
+# PFFNet's table IX, (a): masks replace semantic features.
+_base_ = '../pffnet_tnbc.py'
+
+model = dict(instance_semantic_head=dict(mode='replacement'))

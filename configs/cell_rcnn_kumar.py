@@ -1,0 +1,7 @@
+# Cell R-CNN on Kumar as in PFFNet's paper (IEEE TIP 2021), table II.
+_base_ = [
+    '_base_/models/cell_rcnn_r101_gn.py',
+    '_base_/datasets/kumar.py',
+    '_base_/schedules/sgd_paper.py',
+    '_base_/default_runtime.py',
+]

@@ -1,0 +1,7 @@
+# Cell R-CNN V2 on BBBC039 as in PFFNet's paper (IEEE TIP 2021), table V.
+_base_ = [
+    '_base_/models/cell_rcnn_v2_r101_gn.py',
+    '_base_/datasets/bbbc039.py',
+    '_base_/schedules/sgd_paper.py',
+    '_base_/default_runtime.py',
+]

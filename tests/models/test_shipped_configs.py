@@ -1,0 +1,49 @@
+"""Every config that ships builds, trains a step and predicts, shrunk to a few channels."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from mmdet.registry import MODELS
+from mmengine.config import Config
+
+from mmcell.structures import RoiMasks
+
+ROOT = Path(__file__).parents[2] / 'configs'
+CONFIGS = sorted(
+    str(p.relative_to(ROOT)) for f in ('.', 'ablations') for p in ROOT.glob(f'{f}/*.py')
+)
+
+
+@pytest.fixture(scope='module')
+def outcomes():
+    """What each distinct model gave: most configs share theirs with others."""
+    return {}
+
+
+def _train_and_predict(cfg, losses_of, predictions_of):
+    torch.manual_seed(0)
+    model = MODELS.build(cfg)
+    total, log = model.parse_losses(losses_of(model, counts=(2,)))
+    total.backward()
+    trained = {name: p.grad for name, p in model.named_parameters() if p.requires_grad}
+    bad = [name for name, grad in trained.items() if grad is None or not grad.isfinite().all()]
+    (sample,) = predictions_of(model, counts=(2,))
+    return log, bad, sample.pred_instances
+
+
+@pytest.mark.parametrize('name', CONFIGS)
+def test_config_trains_a_step_and_predicts_masks_in_boxes(
+    name, shrink, outcomes, losses_of, predictions_of
+):
+    cfg = shrink(Config.fromfile(ROOT / name).model)
+    key = str(cfg)
+    if key not in outcomes:
+        outcomes[key] = _train_and_predict(cfg, losses_of, predictions_of)
+    log, without_gradient, found = outcomes[key]
+    assert {k: v for k, v in log.items() if not v.isfinite()} == {}
+    assert without_gradient == []
+    assert isinstance(found.masks, RoiMasks)
+    assert len(found.masks) == len(found) > 0
+    assert found.masks.boxes.equal(found.bboxes)
+    assert found.scores.isfinite().all()

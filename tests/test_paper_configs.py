@@ -1,0 +1,194 @@
+"""The configs of the papers say what the papers say; the values here are typed from the papers."""
+
+from functools import cache
+from pathlib import Path
+
+import pytest
+from mmdet.registry import DATASETS, TRANSFORMS
+from mmengine.config import Config
+from mmengine.registry import DefaultScope
+
+import mmcell.plugin  # noqa: F401
+
+ROOT = Path(__file__).parents[1] / 'configs'
+METHODS = ('mask_rcnn', 'cell_rcnn', 'cell_rcnn_v2', 'panoptic_fpn', 'pffnet')
+TIP = [
+    f'{method}_{data}' + ('_tip' if method == 'cell_rcnn_v2' and data in ('kumar', 'tnbc') else '')
+    for data in ('kumar', 'tnbc', 'bbbc039', 'cvppp')
+    for method in METHODS
+] + ['cell_rcnn_v2_cpm17', 'pffnet_cpm17']
+V2 = {  # learning rate, iterations, steps, longest side of a training image
+    'cell_rcnn_v2_kumar': (0.0025, 17280, [8640, 12960], 512),
+    # 60 epochs of 30 images in 6 orientations; the orientations follow from Kumar's 17,280.
+    'cell_rcnn_v2_tnbc': (0.00075, 60 * 180, [30 * 180, 45 * 180], 512),
+    # 100 epochs of 28 images.
+    'cell_rcnn_v2_cell17': (0.001, 100 * 168, [50 * 168, 75 * 168], 600),
+}
+V2_RIVALS = {
+    'mask_rcnn_cell17': 'cell_rcnn_v2_cell17',
+    'cell_rcnn_cell17': 'cell_rcnn_v2_cell17',
+    'ablations/cell_rcnn_v2_tnbc_baseline': 'cell_rcnn_v2_tnbc',
+    'ablations/cell_rcnn_v2_kumar_baseline': 'cell_rcnn_v2_kumar',
+    'ablations/cell_rcnn_v2_kumar_fusion': 'cell_rcnn_v2_kumar',
+    'ablations/cell_rcnn_v2_kumar_semantic': 'cell_rcnn_v2_kumar',
+    'ablations/cell_rcnn_v2_kumar_fusion_semantic': 'cell_rcnn_v2_kumar',
+}
+ORIENTED = {'RandomFlip', 'RandomRotate90'}
+NOISY = {'RandomGaussianBlur', 'RandomMedianBlur', 'RandomGaussianNoise'}
+COLOURED = {'RandomEmboss', 'RandomSharpen', 'RandomChannelShuffle'}
+
+
+@cache  # reading one takes most of a test's time
+def load(name):
+    return Config.fromfile(ROOT / f'{name}.py')
+
+
+def train_set(cfg):
+    """The data set below a RepeatDataset, and how often it is repeated."""
+    dataset = cfg.train_dataloader.dataset
+    return (dataset.dataset, dataset.times) if 'times' in dataset else (dataset, 1)
+
+
+def transforms(cfg):
+    return {t.type for t in train_set(cfg)[0].pipeline}
+
+
+def differences(child, parent, path=''):
+    """Dotted keys of two configs whose values differ."""
+    if not (isinstance(child, dict) and isinstance(parent, dict)):
+        return set() if child == parent else {path}
+    keys = [*child, *(key for key in parent if key not in child)]
+    return {
+        found
+        for key in keys
+        for found in differences(child.get(key), parent.get(key), f'{path}.{key}'.lstrip('.'))
+    }
+
+
+@pytest.mark.parametrize('name', TIP)
+def test_schedule_of_pffnets_paper(name):
+    cfg = load(name)
+    wrapper = cfg.optim_wrapper
+    assert wrapper.optimizer == dict(type='SGD', lr=0.003, momentum=0.9, weight_decay=0.0001)
+    warmup, steps = cfg.param_scheduler
+    assert (warmup.type, warmup.begin, warmup.end, warmup.by_epoch) == ('LinearLR', 0, 500, False)
+    assert steps.gamma == 0.1
+    assert steps.milestones == [cfg.train_cfg.max_iters * 3 // 4]
+    assert cfg.train_cfg.max_iters == 25600  # of the authors' release; the paper has no number
+    assert cfg.train_dataloader.batch_size == 1
+    assert cfg.model.backbone.depth == 101
+    assert cfg.model.backbone.norm_cfg == dict(type='GN', num_groups=32, requires_grad=True)
+
+
+@pytest.mark.parametrize('name', TIP)
+def test_patches_and_augmentation_of_pffnets_paper(name):
+    cfg = load(name)
+    _, times = train_set(cfg)
+    data = next(d for d in ('kumar', 'tnbc', 'bbbc039', 'cvppp', 'cpm17') if f'_{d}' in name)
+    patches = {'kumar': 20, 'tnbc': 5, 'bbbc039': 10, 'cpm17': 10, 'cvppp': 1}
+    assert times == patches[data]
+    crops = [t.crop_size for t in train_set(cfg)[0].pipeline if t.type == 'RandomCrop']
+    assert crops == ([] if data == 'cvppp' else [(256, 256)])
+    resizes = [t.scale for t in train_set(cfg)[0].pipeline if t.type == 'Resize']
+    assert resizes == ([(512, 512)] if data == 'cvppp' else [])
+    assert transforms(cfg) & (ORIENTED | NOISY | COLOURED) == (
+        ORIENTED if data == 'bbbc039' else ORIENTED | NOISY
+    )
+
+
+@pytest.mark.parametrize('data', ['kumar', 'tnbc', 'bbbc039', 'cvppp', 'cpm17'])
+def test_loss_weights_of_pffnets_paper(data):
+    model = load(f'pffnet_{data}').model
+    assert model.semantic_head.loss_weight == model.instance_semantic_head.loss_weight == 0.1
+    assert model.loss_consistency.loss_weight == 1
+    assert model.instance_semantic_head.mode == 'residual_attention'
+
+
+def test_generalisation_study_trains_on_cpm17_and_tests_on_kumar():
+    for method in ('pffnet', 'cell_rcnn_v2'):
+        cfg = load(f'{method}_cpm17')
+        assert train_set(cfg)[0].data_root == 'data/cpm17/'
+        assert cfg.test_dataloader.dataset.data_root == 'data/kumar/'
+
+
+@pytest.mark.parametrize('name', V2)
+def test_schedule_of_the_v2_paper(name):
+    cfg = load(name)
+    rate, iterations, steps, side = V2[name]
+    optimizer = cfg.optim_wrapper.optimizer
+    assert optimizer == dict(type='SGD', lr=rate, momentum=0.9, weight_decay=0.0001)
+    warmup, decay = cfg.param_scheduler
+    assert (warmup.type, warmup.end) == ('LinearLR', 500)
+    assert (decay.milestones, decay.gamma) == (steps, 0.1)
+    assert cfg.train_cfg.max_iters == iterations
+    assert cfg.crop_size == (side, side)
+    assert cfg.train_dataloader.batch_size == 1
+
+
+def test_data_of_the_v2_paper():
+    kumar, tnbc, cell17 = (load(name) for name in V2)
+    assert train_set(kumar)[1] == 4  # patches of 512 x 512 from 1000 x 1000
+    assert [t.crop_size for t in train_set(kumar)[0].pipeline if t.type == 'RandomCrop'] == [
+        (512, 512)
+    ]
+    everything = ORIENTED | NOISY | COLOURED
+    assert transforms(kumar) & everything == everything
+    for cfg in (tnbc, cell17):
+        assert transforms(cfg) & everything == ORIENTED
+        assert 'RandomCrop' not in transforms(cfg)
+
+
+@pytest.mark.parametrize('name', V2_RIVALS)
+def test_rivals_in_the_v2_paper_differ_in_the_model_alone(name):
+    different = differences(load(name)._cfg_dict, load(V2_RIVALS[name])._cfg_dict)
+    assert {key.split('.')[0] for key in different} == {'model'}
+
+
+@pytest.mark.parametrize(
+    ('suffix', 'expected'),
+    [
+        ('replacement', {'instance_semantic_head.mode'}),
+        ('summation', {'instance_semantic_head.mode'}),
+        ('attention', {'instance_semantic_head.mode'}),
+        ('no_quality', {'roi_head.mask_quality_head'}),
+        ('no_consistency', {'loss_consistency'}),
+    ],
+)
+@pytest.mark.parametrize('data', ['tnbc', 'bbbc039', 'cvppp', 'tiny_dsb2018'])
+def test_ablation_of_pffnet_changes_one_thing(data, suffix, expected):
+    parent, child = load(f'pffnet_{data}'), load(f'ablations/pffnet_{data}_{suffix}')
+    different = differences(child._cfg_dict, parent._cfg_dict)
+    assert different == {f'model.{key}' for key in expected}
+    if 'instance_semantic_head.mode' in expected:
+        assert child.model.instance_semantic_head.mode == suffix
+
+
+def test_ablation_of_v2_has_the_parts_of_its_table():
+    def parts(name):
+        model = load(name).model
+        return (
+            bool(model.get('instance_semantic_head')),
+            bool(model.get('semantic_head')),
+            model.roi_head.mask_head.type == 'DualModalMaskHead',
+        )
+
+    folder = 'ablations/cell_rcnn_v2'
+    for data in ('kumar', 'tiny_dsb2018'):
+        tiny = data != 'kumar'
+        baseline = 'mask_rcnn_tiny_dsb2018' if tiny else f'{folder}_kumar_baseline'
+        semantic = 'cell_rcnn_tiny_dsb2018' if tiny else f'{folder}_kumar_semantic'
+        assert parts(baseline) == (False, False, False)
+        assert parts(f'{folder}_{data}_fusion') == (True, False, False)
+        assert parts(semantic) == (False, True, False)
+        assert parts(f'{folder}_{data}_fusion_semantic') == (True, True, False)
+        assert parts(f'cell_rcnn_v2_{data}') == (True, True, True)
+
+
+@pytest.mark.parametrize('name', [p.stem for p in ROOT.glob('*.py')])
+def test_training_and_test_pipelines_of_a_config_build(name):
+    cfg = load(name)
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        for dataset in (train_set(cfg)[0], cfg.val_dataloader.dataset, cfg.test_dataloader.dataset):
+            assert DATASETS.get(dataset.type) is not None
+            for transform in dataset.pipeline:
+                TRANSFORMS.build(transform)
