@@ -14,6 +14,7 @@ from mmcell.functional.label_map import (
     flatten_to_label_map,
     foreground_pixels,
 )
+from mmcell.functional.mask_nms import mask_nms
 from mmcell.functional.polygons import Rings, trace_polygons
 from mmcell.functional.ragged import pixel_boxes, ragged_arange
 from mmcell.functional.rle import Rle, counts_to_rle
@@ -188,6 +189,31 @@ class RoiMasks:
             owner, flat, scores.to(self.device), height * width, min_visible
         )
         return labels.view(height, width)
+
+    def nms(self, scores: Tensor, iou_threshold: float, threshold: float = 0.5) -> Tensor:
+        """Non-maximum suppression by the IoU of the masks, not of their boxes.
+
+        Args:
+            scores: (N,) float; of equal scores the earlier mask is the better.
+            iou_threshold: a mask is dropped if its IoU with a better one that stays is > this.
+            threshold: a pixel belongs to a mask if its value is >= this.
+
+        Returns:
+            Indices of the masks that stay, the best first. Masks without a pixel stay.
+
+        Raises:
+            ValueError: If there is not one score per mask.
+        """
+        _, clipped = pixel_boxes(self.boxes, self.image_size)
+        widths, heights = (clipped[:, 2:] - clipped[:, :2]).unbind(1)
+        ends = (widths * heights).cumsum(0)
+        starts = ends - widths * heights
+        size = int(ends[-1]) if len(self) else 0
+        pixels = torch.zeros(size, dtype=torch.bool, device=self.device)
+        for owner, x, y in self._foreground(threshold):
+            row, column = y - clipped[owner, 1], x - clipped[owner, 0]
+            pixels[starts[owner] + row * widths[owner] + column] = True
+        return mask_nms(pixels, clipped, scores.to(self.device), iou_threshold)
 
     def to_rle(self, threshold: float = 0.5) -> list[Rle]:
         """Compressed COCO run lengths, one dict per mask; overlaps survive."""

@@ -194,6 +194,27 @@ def test_one_score_per_mask_is_needed():
         masks.to_label_map(scores[1:])
 
 
+def test_nms_compares_the_pixels_of_the_bitmaps():
+    generator = torch.Generator().manual_seed(0)
+    corner = torch.rand(60, 2, generator=generator) * 60 - 8  # some over the border
+    boxes = torch.cat([corner, corner + 4 + 16 * torch.rand(60, 2, generator=generator)], dim=1)
+    probs = [torch.rand(5 + k % 3, 6, generator=generator) for k in range(60)]
+    scores = torch.rand(60, generator=generator)
+    masks = RoiMasks(boxes, probs, (50, 55))
+    bitmaps = masks.to_bitmaps()
+    expected = []
+    for k in scores.argsort(descending=True).tolist():
+        ious = [
+            float((bitmaps[k] & bitmaps[n]).sum() / (bitmaps[k] | bitmaps[n]).sum().clamp(min=1))
+            for n in expected
+        ]
+        if max(ious, default=0.0) <= 0.1:
+            expected.append(k)
+    assert len(expected) < 60
+    assert masks.nms(scores, 0.1).tolist() == expected
+    assert masks[:0].nms(scores[:0], 0.1).tolist() == []
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a CUDA device')
 def test_cuda_equals_cpu():
     masks, scores = random_masks()
