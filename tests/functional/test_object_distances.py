@@ -57,6 +57,23 @@ def test_hausdorff_is_that_of_comparing_every_pixel_of_every_object(gt, pred):
     assert object_hausdorff(gt, pred) == pytest.approx(naive_object_hausdorff(gt, pred), abs=1e-12)
 
 
+@pytest.mark.parametrize('fill', [0, 0.17])
+def test_large_objects_are_measured_by_distance_transforms_with_the_same_result(monkeypatch, fill):
+    rng = np.random.default_rng(0)
+    monkeypatch.setattr(object_distances, 'WIDE_PIXELS', 1)
+    monkeypatch.setattr(object_distances, 'WIDE_FILL', fill)
+    transformed = []
+    measure = object_distances._farthest_inside
+    monkeypatch.setattr(
+        object_distances, '_farthest_inside', lambda a, b: transformed.append(a) or measure(a, b)
+    )
+    for _ in range(20):
+        gt, pred = rng.choice([0, 0, 0, 1, 2, 9], (2, 12, 15))
+        expected = naive_object_hausdorff(gt, pred)
+        assert object_hausdorff(gt, pred) == pytest.approx(expected, abs=1e-12)
+    assert transformed
+
+
 def test_partner_is_the_largest_overlap_and_of_ties_the_smallest_id():
     # gt shares 2 pixels with id 8 and 1 with id 3, which is nearer to its size.
     gt, pred = np.array([[0, 1, 1, 1, 0, 0, 0, 0]]), np.array([[8, 8, 8, 3, 0, 0, 0, 0]])
