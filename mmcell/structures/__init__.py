@@ -1,6 +1,7 @@
 """Data structures that keep masks in their boxes."""
 
+from mmcell.structures.found_objects import FoundObjects
 from mmcell.structures.label_map_masks import LabelMapMasks
 from mmcell.structures.roi_masks import RoiMasks
 
-__all__ = ['LabelMapMasks', 'RoiMasks']
+__all__ = ['FoundObjects', 'LabelMapMasks', 'RoiMasks']

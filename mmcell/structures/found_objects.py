@@ -1,0 +1,126 @@
+"""Objects on their way from a network to files: final masks, each in its box."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+
+@dataclass(frozen=True)
+class FoundObjects:
+    """N objects of one image, in no more memory than their boxes.
+
+    Attributes:
+        boxes: (N, 4) int64, x1, y1, x2, y2 in whole image pixels, x2 and y2 exclusive, inside the
+            image.
+        patches: N boolean arrays (y2 - y1, x2 - x1), the mask inside the box.
+        scores: (N,) float32 class scores in [0, 1].
+        classes: (N,) int64, index of the class, from 0.
+        ids: (N,) int64 >= 1, distinct within the image: the value in label maps, the name in ROI
+            files, the column ``label`` in tables.
+        ranks: (N,) float32, who gets a shared pixel: the higher one (``mask_scores`` where a model
+            gives them, else the scores).
+
+    Raises:
+        ValueError: If lengths or shapes do not fit.
+    """
+
+    boxes: npt.NDArray[np.int64]
+    patches: Sequence[npt.NDArray[np.bool_]]
+    scores: npt.NDArray[np.float32]
+    classes: npt.NDArray[np.int64]
+    ids: npt.NDArray[np.int64]
+    ranks: npt.NDArray[np.float32]
+
+    def __post_init__(self) -> None:
+        if self.boxes.ndim != 2 or self.boxes.shape[1] != 4:
+            raise ValueError(f'boxes must be (N, 4), got {self.boxes.shape}')
+        columns = (self.patches, self.scores, self.classes, self.ids, self.ranks)
+        lengths = {len(column) for column in (self.boxes, *columns)}
+        if len(lengths) != 1:
+            raise ValueError(f'every column must have one entry per object, got {sorted(lengths)}')
+        sides = np.array([patch.shape for patch in self.patches], dtype=np.int64).reshape(-1, 2)
+        wrong = (sides[:, ::-1] != self.boxes[:, 2:] - self.boxes[:, :2]).any(axis=1)
+        if wrong.any():
+            k = int(wrong.argmax())
+            raise ValueError(
+                f'mask {k} is {tuple(sides[k].tolist())} but its box is {self.boxes[k]}'
+            )
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    def __getitem__(self, index: npt.NDArray[np.integer] | npt.NDArray[np.bool_]) -> FoundObjects:
+        """Objects at ``index``, an integer or boolean array."""
+        chosen = np.arange(len(self))[index]
+        return FoundObjects(
+            self.boxes[chosen],
+            [self.patches[k] for k in chosen],
+            self.scores[chosen],
+            self.classes[chosen],
+            self.ids[chosen],
+            self.ranks[chosen],
+        )
+
+    @property
+    def areas(self) -> npt.NDArray[np.int64]:
+        """(N,) number of pixels."""
+        return np.array([np.count_nonzero(patch) for patch in self.patches], dtype=np.int64)
+
+    @classmethod
+    def empty(cls) -> FoundObjects:
+        """No objects."""
+        none = np.zeros(0, dtype=np.int64)
+        nothing = none.astype(np.float32)
+        return cls(none.reshape(0, 4), [], nothing, none, none, nothing)
+
+    @staticmethod
+    def cat(parts: Sequence[FoundObjects]) -> FoundObjects:
+        """Join objects of the same image, in order."""
+        if not parts:
+            return FoundObjects.empty()
+        return FoundObjects(
+            np.concatenate([part.boxes for part in parts]),
+            [patch for part in parts for patch in part.patches],
+            np.concatenate([part.scores for part in parts]),
+            np.concatenate([part.classes for part in parts]),
+            np.concatenate([part.ids for part in parts]),
+            np.concatenate([part.ranks for part in parts]),
+        )
+
+    @classmethod
+    def from_label_map(
+        cls,
+        label_map: npt.NDArray[np.integer],
+        corner: tuple[int, int] = (0, 0),
+        scores: npt.NDArray[np.float32] | None = None,
+    ) -> FoundObjects:
+        """One object per id of a label map, in ascending order of ids, all of class 0.
+
+        Args:
+            label_map: (H, W) integers >= 0, 0 = background.
+            corner: x, y of the label map's upper left pixel in the image.
+            scores: one per object; 1 where missing.
+        """
+        from scipy import ndimage
+
+        ids, compact = np.unique(label_map, return_inverse=True)
+        if not len(ids) or ids[0] != 0:
+            ids, compact = np.concatenate([[0], ids]), compact + 1
+        compact = compact.reshape(label_map.shape)
+        slices = ndimage.find_objects(compact, max_label=len(ids) - 1)
+        boxes = [(x.start, y.start, x.stop, y.stop) for y, x in slices]
+        origin = np.array([*corner, *corner], dtype=np.int64)
+        count = len(boxes)
+        scores = np.ones(count, np.float32) if scores is None else np.asarray(scores, np.float32)
+        return cls(
+            np.array(boxes, dtype=np.int64).reshape(-1, 4) + origin,
+            [compact[window] == k for k, window in enumerate(slices, 1)],
+            scores,
+            np.zeros(count, dtype=np.int64),
+            ids[1:].astype(np.int64),
+            scores,
+        )
