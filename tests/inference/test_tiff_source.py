@@ -65,6 +65,24 @@ def test_colour_is_read_without_its_alpha(tmp_path, options, planar, alpha):
     require_same(source, RGB)
 
 
+def test_file_of_a_set_is_refused(tmp_path):
+    files = [('a.ome.tif', 'urn:uuid:1'), ('b.ome.tif', 'urn:uuid:2')]
+    data = ''.join(
+        f'<TiffData FirstZ="{z}" IFD="0" PlaneCount="1"><UUID FileName="{name}">{uuid}</UUID>'
+        '</TiffData>'
+        for z, (name, uuid) in enumerate(files)
+    )
+    for name, uuid in files:
+        description = (
+            f'<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" UUID="{uuid}">'
+            '<Image ID="Image:0"><Pixels ID="Pixels:0" DimensionOrder="XYZCT" Type="uint16" '
+            f'SizeX="170" SizeY="200" SizeZ="2" SizeC="1" SizeT="1">{data}</Pixels></Image></OME>'
+        )
+        tifffile.imwrite(tmp_path / name, GRAY, description=description, metadata=None)
+    with pytest.raises(ValueError, match='a.ome.tif: is one file of an OME-TIFF that spreads over'):
+        open_sources(tmp_path / 'a.ome.tif')
+
+
 def test_jpeg_tiles_are_what_tifffile_decodes(tmp_path):
     smooth = np.broadcast_to(np.arange(200)[:, None, None], RGB.shape).astype(np.uint8)
     tifffile.imwrite(
