@@ -151,8 +151,13 @@ class ImageSource(ABC):
 class Sliceable(Protocol):
     """What numpy, memory-mapped, zarr and TIFF arrays have in common."""
 
-    shape: tuple[int, ...]
-    dtype: Any
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Length of each axis."""
+
+    @property
+    def dtype(self) -> Any:
+        """Type of the pixels."""
 
     def __getitem__(self, index: Any) -> Any: ...
 

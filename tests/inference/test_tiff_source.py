@@ -65,6 +65,34 @@ def test_colour_is_read_without_its_alpha(tmp_path, options, planar, alpha):
     require_same(source, RGB)
 
 
+@pytest.mark.parametrize('planar', [False, True])
+def test_samples_can_be_taken_as_images_of_their_own(tmp_path, planar):
+    image = np.ascontiguousarray(np.moveaxis(RGB, -1, 0)) if planar else RGB
+    config = 'separate' if planar else 'contig'
+    tifffile.imwrite(
+        tmp_path / 'a.tif', image, photometric='rgb', planarconfig=config, compression='zlib'
+    )
+    sources = open_sources(tmp_path / 'a.tif', axes='ZYX' if planar else 'YXZ')
+    assert len(sources) == 3
+    for k, source in enumerate(sources):
+        require_same(source, RGB[:, :, k, None])
+
+
+def test_pages_and_their_samples_together(tmp_path):
+    image = RNG.integers(0, 256, (2, 4, 200, 170, 3), dtype=np.uint8)
+    tifffile.imwrite(
+        tmp_path / 'a.ome.tif',
+        image,
+        photometric='rgb',
+        compression='zlib',
+        tile=(64, 64),
+        metadata={'axes': 'TZYXS'},
+    )
+    sources = open_sources(tmp_path / 'a.ome.tif')
+    assert [source.name for source in sources] == [f'a_page00{k}' for k in range(1, 9)]
+    require_same(sources[5], image[1, 1])
+
+
 def test_file_of_a_set_is_refused(tmp_path):
     files = [('a.ome.tif', 'urn:uuid:1'), ('b.ome.tif', 'urn:uuid:2')]
     data = ''.join(
