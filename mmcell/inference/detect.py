@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import cv2
@@ -58,29 +58,26 @@ class OutOfMemoryError(UserError):
     """The model needs more memory for a window than there is."""
 
 
+@dataclass(frozen=True)
 class DetectorFactory:
-    """Builds a :class:`Detector` in any process; what ``find_objects`` takes as detect_factory.
+    """Builds a :class:`Detector` in any process.
 
-    Args:
+    Attributes:
         spec: the network, loaded once per process.
         options: what the detector does with it.
         network: the network, where this process has it; stays behind when this is pickled.
     """
 
-    def __init__(
-        self,
-        spec: NetworkSpec,
-        options: DetectOptions = DetectOptions(),  # noqa: B008  (frozen)
-        network: Network | None = None,
-    ) -> None:
-        self.spec, self.options, self._network = spec, options, network
+    spec: NetworkSpec
+    options: DetectOptions = DetectOptions()
+    network: Network | None = field(default=None, compare=False, repr=False)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), '_network': None}
+        return {**vars(self), 'network': None}
 
     def __call__(self) -> Detector:
         """The detector, on its device."""
-        return Detector(self._network or _network_of_process(self.spec), self.options)
+        return Detector(self.network or _network_of_process(self.spec), self.options)
 
 
 @functools.lru_cache(maxsize=1)
@@ -103,9 +100,6 @@ class Detector:
         self._network, self._options = network, options
         full_window = options.full_window and _scaled(options.full_window, options.magnification)
         self._pipeline = _array_pipeline(network.cfg, full_window)
-        self._watch = LimitWatch(
-            network.module, network.cfg.model.get('test_cfg') or {}, options.score_threshold
-        )
 
     def __call__(self, window: Window) -> FoundObjects:
         """Objects of one window, see :meth:`batch`."""
@@ -147,10 +141,12 @@ class Detector:
         batch = dict(
             inputs=[d['inputs'] for d in data], data_samples=[d['data_samples'] for d in data]
         )
-        with torch.inference_mode():
-            samples = self._network.module.test_step(batch)
+        module, test_cfg = self._network.module, self._network.cfg.model.get('test_cfg') or {}
+        watch = LimitWatch(module, test_cfg, self._options.score_threshold)
+        with torch.inference_mode(), watch:
+            samples = module.test_step(batch)
         instances = [sample.pred_instances.to('cpu') for sample in samples]
-        limits = self._watch.reached([each.scores for each in instances])
+        limits = watch.reached([each.scores for each in instances])
         return [
             replace(
                 objects_of(each, rgb.shape[:2], window.shape[:2], self._options), limits=reached

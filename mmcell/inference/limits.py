@@ -20,8 +20,10 @@ class LimitWatch:
     That a limit is reached means little: region proposals have no threshold and nearly always fill
     theirs. What counts is whether the last one that came through was still a likely object.
 
+    In a ``with`` block around the prediction of a batch it watches the RPN or the dense head.
+
     Args:
-        module: a detector; its RPN or dense head is watched from now on.
+        module: a detector.
         test_cfg: its ``model.test_cfg``.
         score_threshold: class score from which a detection becomes an object.
     """
@@ -34,26 +36,37 @@ class LimitWatch:
         two_stage = 'rcnn' in test_cfg
         place = 'model.test_cfg.rcnn' if two_stage else 'model.test_cfg'
         self._final = _limits(test_cfg['rcnn'] if two_stage else test_cfg, place)
-        head = getattr(module, 'rpn_head' if two_stage else 'bbox_head', None)
-        forward = getattr(head, 'predict_by_feat', None)
-        if forward is None or next(iter(inspect.signature(forward).parameters)) != 'cls_scores':
-            return
         if two_stage:
-            limits, bar = _limits(test_cfg.get('rpn', {}), 'model.test_cfg.rpn'), SURE_PROPOSAL
+            self._first = _limits(test_cfg.get('rpn', {}), 'model.test_cfg.rpn')
         else:
-            limits, bar = self._final, score_threshold
+            self._first = self._final
+        self._bar = SURE_PROPOSAL if two_stage else score_threshold
+        head = getattr(module, 'rpn_head' if two_stage else 'bbox_head', None)
+        predict = getattr(head, 'predict_by_feat', None)
+        can_watch = predict and 'cls_scores' in inspect.signature(predict).parameters
+        self._head = head if can_watch else None
 
-        def watched(cls_scores: list[Tensor], *args: Any, **kwargs: Any) -> list[InstanceData]:
-            results = forward(cls_scores, *args, **kwargs)
-            for i, result in enumerate(results):
-                levels = [level[i].detach() for level in cls_scores]
-                self._seen[i].update(_reached(head, levels, result.scores, limits, bar))
-            return results
+    def __enter__(self) -> LimitWatch:
+        if self._head is not None:
+            predict = self._head.predict_by_feat
 
-        head.predict_by_feat = watched
+            def watched(cls_scores: list[Tensor], *args: Any, **kwargs: Any) -> list[InstanceData]:
+                results = predict(cls_scores, *args, **kwargs)
+                for i, result in enumerate(results):
+                    levels = [level[i] for level in cls_scores]
+                    reached = _reached(self._head, levels, result.scores, self._first, self._bar)
+                    self._seen[i].update(reached)
+                return results
+
+            self._head.predict_by_feat = watched
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._head is not None:
+            del self._head.predict_by_feat  # the method of the class is back
 
     def reached(self, scores: list[Tensor]) -> list[tuple[str, ...]]:
-        """The limits that each image of a batch has reached, such as 'model.test_cfg.nms_pre=500'.
+        """The limits that each image of the batch has reached, such as 'model.test_cfg.nms_pre=9'.
 
         Args:
             scores: class scores (N,) of the final detections of each image; N may be 0.
@@ -62,9 +75,7 @@ class LimitWatch:
             for name, limit in self._final.items():
                 if 'max_per' in name and _is_full(final, limit, self._score_threshold):
                     self._seen[i].add(f'{name}={limit}')
-        seen = [tuple(sorted(self._seen[i])) for i in range(len(scores))]
-        self._seen.clear()
-        return seen
+        return [tuple(sorted(self._seen[i])) for i in range(len(scores))]
 
 
 def _limits(node: Mapping[str, Any], place: str) -> dict[str, int]:
