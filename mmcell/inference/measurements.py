@@ -129,6 +129,19 @@ def measure(
     return pd.DataFrame(columns)
 
 
+def round_floats(table: pd.DataFrame, digits: int = 7) -> pd.DataFrame:
+    """Floats to significant digits, as text takes them; a new table."""
+    floats = table.select_dtypes('floating').columns
+    values = table[floats].to_numpy(np.float64)
+    with np.errstate(divide='ignore', invalid='ignore'):  # 0, NaN, infinity: as they are
+        places = digits - 1 - np.floor(np.log10(np.abs(values)))
+    places = np.where(np.isfinite(places), places, 0)
+    # By powers of ten above 1 only, which are exact: the quotient is the float next to the decimal.
+    up, down = 10.0 ** np.maximum(places, 0), 10.0 ** np.maximum(-places, 0)
+    rounded = np.rint(values * up / down) * down / up
+    return table.assign(**dict(zip(floats, rounded.T, strict=True)))
+
+
 def _object_pixels(objects: FoundObjects) -> _Pixels:
     places = [np.nonzero(patch) for patch in objects.patches]
     counts = np.array([len(y) for y, _ in places], dtype=np.int64)

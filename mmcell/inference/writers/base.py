@@ -14,9 +14,13 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from mmcell.functional.polygons import Rings, label_map_to_polygons
+from mmcell.inference.measurements import measure, round_floats
 from mmcell.structures import FoundObjects
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from mmcell.inference.intensity import DisplayRange
     from mmcell.inference.sources import ImageSource
 
@@ -71,6 +75,19 @@ class ImageContext:
     colors: Sequence[Color]
     display_range: DisplayRange | None = None
 
+    def to_rgb8(self, pixels: npt.NDArray) -> npt.NDArray[np.uint8]:
+        """(h, w, C) pixels as stored to (h, w, 3) RGB."""
+        if self.display_range is None:
+            from mmcell.inference.intensity import DisplayRange
+
+            return DisplayRange.of(self.source).to_rgb8(pixels)
+        return self.display_range.to_rgb8(pixels)
+
+    def no_objects(self) -> Batch:
+        """A batch without objects, whose table has the columns of those with."""
+        nothing = np.zeros((0, 0, len(self.source.channels)), self.source.dtype)
+        return Batch(FoundObjects.empty(), nothing, (0, 0), self)
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -119,6 +136,32 @@ class Batch:
     def label_map(self) -> npt.NDArray[np.int64]:
         """(h, w) of the window: ids."""
         return np.concatenate([[0], self.objects.ids])[self.index_map]
+
+    @cached_property
+    def polygons(self) -> list[list[Rings]]:
+        """Outlines of each object in the image, as ``trace_polygons`` gives them."""
+        by_index = label_map_to_polygons(self.index_map, self.corner)
+        return [by_index[k + 1] for k in range(len(self.objects))]
+
+    @cached_property
+    def table(self) -> pd.DataFrame:
+        """A row per object, as :func:`~mmcell.inference.measurements.measure` makes it."""
+        source = self.context.source
+        return measure(
+            self.objects,
+            self.pixels,
+            self.corner,
+            image=source.name,
+            size=source.size,
+            channels=source.channels,
+            classes=self.context.classes,
+            mpp=source.mpp,
+        )
+
+    @cached_property
+    def text_table(self) -> pd.DataFrame:
+        """The table with 7 significant digits, which is what formats of text hold."""
+        return round_floats(self.table)
 
 
 class FileWriter(ABC):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections import OrderedDict
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import IO
 
@@ -70,7 +70,7 @@ class LabelImage:
                     tile = np.zeros((TILE, TILE), np.int32)
                 yield column * TILE, row * TILE, tile
 
-    def levels(self) -> list[tuple[int, int]]:
+    def level_sizes(self) -> list[tuple[int, int]]:
         """Sizes of the image and of its pyramid, every level half as large as the one before."""
         sizes = [self.size]
         while max(sizes[-1]) > _SMALLEST_LEVEL:
@@ -78,12 +78,21 @@ class LabelImage:
             sizes.append((-(-height // 2), -(-width // 2)))
         return sizes
 
-    def halved(self) -> LabelImage:
-        """The next level of the pyramid: every second pixel, so that ids stay ids."""
-        half = LabelImage(self.levels()[1], self._folder)
-        for x, y, tile in self.tiles():
-            half.paint(tile[::2, ::2], (x // 2, y // 2))
-        return half
+    def pyramid(self) -> Iterator[LabelImage]:
+        """This image, then each level: every second pixel of the one before, so that ids stay ids.
+
+        A level, this image too, is closed when the next one is asked for.
+        """
+        level = self
+        with ExitStack() as opened:
+            for size in self.level_sizes():
+                if size != level.size:
+                    below = opened.enter_context(closing(LabelImage(size, self._folder)))
+                    for x, y, tile in level.tiles():
+                        below.paint(tile[::2, ::2], (x // 2, y // 2))
+                    level.close()
+                    level = below
+                yield level
 
     def to_array(self, dtype: npt.DTypeLike) -> npt.NDArray[np.integer]:
         """The whole image; for those that are small."""

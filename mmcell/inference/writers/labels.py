@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack, closing
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -51,24 +51,20 @@ class LabelsWriter(FileWriter):
         super().discard()
 
     def _write_pyramid(self, dtype: npt.DTypeLike) -> None:
-        sizes, mpp = self._image.levels(), self.context.source.mpp
-        bound = 1.4 * np.prod(sizes[0], dtype=np.float64) * np.dtype(dtype).itemsize
+        mpp = self.context.source.mpp
+        bound = 1.4 * np.prod(self._image.size, dtype=np.float64) * np.dtype(dtype).itemsize
+        below = len(self._image.level_sizes()) - 1
         with (
             tifffile.TiffWriter(self.part, bigtiff=bound > _CLASSIC_TIFF_BYTES, ome=True) as tiff,
-            ExitStack() as opened,
+            closing(self._image.pyramid()) as pyramid,
         ):
-            level = self._image
-            for k, size in enumerate(sizes):
-                if k:
-                    below = opened.enter_context(closing(level.halved()))
-                    level.close()
-                    level = below
+            for k, level in enumerate(pyramid):
                 tiff.write(
                     (tile.astype(dtype) for _, _, tile in level.tiles()),
-                    shape=size,
+                    shape=level.size,
                     dtype=dtype,
                     tile=(TILE, TILE),
-                    subifds=0 if k else len(sizes) - 1,
+                    subifds=0 if k else below,
                     subfiletype=1 if k else 0,
                     metadata=None if k else _ome_metadata(mpp),
                     **_options(mpp, 2**k),

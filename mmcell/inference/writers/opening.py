@@ -40,6 +40,17 @@ class _Format(NamedTuple):
 
 FORMATS = {
     'labels': _Format('labels', '.tif', ('labels', 'LabelsWriter')),
+    'geojson': _Format('geojson', '.geojson', ('geojson', 'GeoJsonWriter')),
+    'geojson.gz': _Format('geojson', '.geojson.gz', ('geojson', 'GeoJsonWriter')),
+    'rois': _Format('rois', '_rois.zip', ('imagej', 'RoisWriter'), ('roifile', 'imagej')),
+    'csv': _Format('tables', '.csv', ('tables', 'CsvWriter')),
+    'parquet': _Format('tables', '.parquet', ('tables', 'ParquetWriter'), ('pyarrow', 'parquet')),
+    'overlay': _Format('overlays', '.png', ('pictures', 'OverlayWriter')),
+    'coco': _Format('coco', '.json', ('coco', 'CocoWriter')),
+    'ome-zarr': _Format(
+        'ome-zarr', '.ome.zarr', ('ome_zarr', 'OmeZarrWriter'), ('ome_zarr', 'zarr')
+    ),
+    'thumbnail': _Format('thumbnails', '.png', ('pictures', 'ThumbnailWriter')),
 }
 
 
