@@ -247,7 +247,8 @@ class StoredSource(ImageSource):
         if not layout.channel_axis:
             region, kept = region[..., None], [*kept, '']
         region = region.transpose([kept.index(axis) for axis in ('Y', 'X', layout.channel_axis)])
-        return np.ascontiguousarray(region, dtype=self.dtype)
+        # A copy: neither may callers write into an array, nor does anything keep a file mapped.
+        return np.array(region, dtype=self.dtype, order='C')
 
 
 class ArraySource(StoredSource):

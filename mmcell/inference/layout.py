@@ -100,8 +100,13 @@ def find_layout(
             return layout._replace(channels=COLOURS, is_colour=True)
     usable = len(names) == count and len(set(names)) == count and all(names)
     return layout._replace(
-        channels=tuple(names) if usable else tuple(f'channel {k}' for k in range(1, count + 1))
+        channels=tuple(names) if usable else tuple(map(unnamed, range(1, count + 1)))
     )
+
+
+def unnamed(number: int) -> str:
+    """Name of a channel, counted from 1, that the file does not name."""
+    return f'channel {number}'
 
 
 def guess_axes(shape: Sequence[int]) -> str:
@@ -141,7 +146,8 @@ def choose_channels(
     Raises:
         ValueError: If a channel does not exist, or ``channels`` are needed and missing.
     """
-    known = ', '.join(f'{k} {name}' for k, name in enumerate(names, start=1))
+    numbered = enumerate(names, start=1)
+    known = ', '.join(name if name == unnamed(k) else f'{k} {name}' for k, name in numbered)
     if channels is None:
         if len(names) in (1, 3):
             return tuple(range(len(names)))
