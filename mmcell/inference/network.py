@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from mmengine.runner import load_checkpoint
 from torch import nn
 
 from mmcell.engine.checkpoints import describe_mismatch, require_checkpoint
-from mmcell.engine.config import load_config, package_dir
+from mmcell.engine.config import load_config, package_dir, walk_config
 from mmcell.engine.errors import CheckpointError, ConfigError
 
 _HASH_CHUNK_BYTES = 1 << 20
@@ -46,6 +47,7 @@ class Network:
         module: the model, on its device.
         cfg: its whole config.
         classes: names of the classes, in the order of the labels.
+        palette: RGB colours of the classes, if there are some.
         mpp: microns per pixel of the images it was trained on; None if nothing says so.
         meta: what the checkpoint says about itself.
     """
@@ -54,6 +56,7 @@ class Network:
     module: nn.Module
     cfg: Config
     classes: tuple[str, ...]
+    palette: tuple[tuple[int, int, int], ...] | None
     mpp: float | None
     meta: dict[str, Any]
 
@@ -107,7 +110,8 @@ def load_network(spec: NetworkSpec) -> Network:
         spec=spec,
         module=module,
         cfg=cfg,
-        classes=tuple(metainfo.get('classes', ())),
+        classes=_class_names(metainfo.get('classes', ()), cfg),
+        palette=_palette(metainfo.get('palette')),
         mpp=None if mpp is None else float(mpp),
         meta=meta,
     )
@@ -129,3 +133,19 @@ def _metainfo(cfg: Config) -> dict[str, Any]:
     dataset = cfg.test_dataloader.get('dataset', {})
     kind = DATASETS.get(dataset['type']) if 'type' in dataset else None
     return {**getattr(kind, 'METAINFO', {}), **dataset.get('metainfo', {})}
+
+
+def _palette(colors: Any) -> tuple[tuple[int, int, int], ...] | None:
+    # MMDetection also allows names such as 'random', which mean nothing here.
+    if not isinstance(colors, (list, tuple)):
+        return None
+    return tuple((int(r), int(g), int(b)) for r, g, b in colors)
+
+
+def _class_names(names: Sequence[str], cfg: Config) -> tuple[str, ...]:
+    """One name for every class that the model may predict."""
+    count = max(
+        (node['num_classes'] for _, node in walk_config(cfg.model) if 'num_classes' in node),
+        default=1,
+    )
+    return (*names, *(f'class_{k}' for k in range(len(names), count)))
