@@ -354,8 +354,10 @@ def boxes_from_keypoints(
     Args:
         skeletons: a keypoint with score 0 is missing.
         stride: image pixels per pixel of the map that keypoints were found on.
-        half_open: let boxes end behind their last pixel, as boxes do everywhere in mmcell; else
-            at its index, as in the authors' program, ``stride`` pixels too small.
+        half_open: let boxes end behind their last pixel, as boxes do everywhere in mmcell, and
+            center a pixel of the map on the image pixel that it stands for (``stride`` times its
+            index), so that boxes are right on average; else boxes go from index to index, as in
+            the authors' program, ``stride`` pixels too small.
         column_zero_is_missing: as in the authors' program, keypoints at x = 0 do not count.
     """
     x, y, scores = skeletons.points.unbind(2)
@@ -369,8 +371,11 @@ def boxes_from_keypoints(
     corners = found[:, :4]
     x1, x2 = _extent(x, corners, corners[:, 0::2].any(1), corners[:, 1::2].any(1))
     y1, y2 = _extent(y, corners, corners[:, :2].any(1), corners[:, 2:].any(1))
-    end = 1.0 if half_open else 0.0
-    boxes = torch.stack([x1, y1, x2 + end, y2 + end], dim=1) * stride
+    boxes = torch.stack([x1, y1, x2, y2], dim=1)
+    if half_open:
+        boxes[:, 2:] += 1
+        boxes = boxes - (stride - 1) / (2 * stride)
+    boxes = boxes * stride
     means = scores.where(found, 0).sum(1) / found.sum(1)
     return GraphBoxes(boxes, means, skeletons.batch_index[kept], kept)
 

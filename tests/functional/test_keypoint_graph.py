@@ -15,7 +15,11 @@ from mmcell.functional.keypoint_graph import (
     hough_vote,
     smooth_votes,
 )
-from mmcell.functional.keypoint_graph_targets import graph_targets, keypoints_of_boxes
+from mmcell.functional.keypoint_graph_targets import (
+    graph_targets,
+    keypoints_of_boxes,
+    label_boxes,
+)
 
 
 def vote_by_loop(heatmaps, offsets):
@@ -231,7 +235,24 @@ def test_three_points_or_a_diagonal_pair_give_the_whole_box(subset):
 
 def test_published_boxes_end_at_the_index_of_the_last_pixel():
     assert box_of([0, 3], half_open=False, stride=4)[0] == [[40, 80, 76, 156]]
-    assert box_of([0, 3], stride=4)[0] == [[40, 80, 80, 160]]
+    # Pixel 10 of the map stands for pixel 40, the middle of 38.5 to 42.5.
+    assert box_of([0, 3], stride=4)[0] == [[38.5, 78.5, 78.5, 158.5]]
+
+
+@pytest.mark.parametrize('stride', [2, 4, 8])
+def test_boxes_from_reduced_maps_are_right_on_average(stride):
+    errors = []
+    for start in range(stride):
+        for end in range(stride):
+            labels = torch.zeros(1, 256, 256, dtype=torch.long)
+            labels[:, 50 + start : 240 + end, 50 + start : 240 + end] = 1
+            reduced = label_boxes(labels[:, ::stride, ::stride])
+            skeleton = torch.cat([keypoints_of_boxes(reduced.boxes), torch.ones(1, 5, 1)], dim=2)
+            found = boxes_from_keypoints(Skeletons(skeleton, reduced.batch_index), stride)
+            errors.append(found.boxes - label_boxes(labels).boxes)
+    errors = torch.cat(errors)
+    assert errors.mean(0).tolist() == [0, 0, 0, 0]
+    assert errors.abs().max() == (stride - 1) / 2
 
 
 def test_keypoints_in_column_zero_count_unless_as_published():
