@@ -57,6 +57,19 @@ class Skeletons(NamedTuple):
     batch_index: Tensor
 
 
+def perfect_score() -> float:
+    """The highest score that smoothed votes give around a single keypoint, about 0.041.
+
+    Every whole pixel of its disc votes for the keypoint with probability 1.
+    """
+    reach = int(DISC_RADIUS_PX)
+    steps = range(-reach, reach + 1)
+    voters = sum(x**2 + y**2 <= DISC_RADIUS_PX**2 for x in steps for y in steps)
+    reach = int(4 * SMOOTHING_SIGMA_PX + 0.5)
+    weights = [math.exp(-(k**2) / (2 * SMOOTHING_SIGMA_PX**2)) for k in range(-reach, reach + 1)]
+    return voters / (math.pi * DISC_RADIUS_PX**2) / sum(weights) ** 2
+
+
 def hough_vote(heatmaps: Tensor, short_offsets: Tensor) -> Tensor:
     """Every pixel votes, with its probability, for the place that its offset points at.
 

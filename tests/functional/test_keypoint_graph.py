@@ -13,6 +13,7 @@ from mmcell.functional.keypoint_graph import (
     find_keypoints,
     group_keypoints,
     hough_vote,
+    perfect_score,
     smooth_votes,
 )
 from mmcell.functional.keypoint_graph_targets import (
@@ -261,6 +262,14 @@ def test_keypoints_in_column_zero_count_unless_as_published():
     skeletons = Skeletons(points, torch.zeros(1, dtype=torch.long))
     assert boxes_from_keypoints(skeletons).boxes.tolist() == [[0, 4, 10, 15]]
     assert len(boxes_from_keypoints(skeletons, column_zero_is_missing=True).boxes) == 0
+
+
+def test_a_perfect_disc_scores_what_scores_are_measured_by():
+    boxes = torch.tensor([[10, 10, 41, 31]])
+    targets = graph_targets(keypoints_of_boxes(boxes), torch.zeros(1).long(), (1, 50, 50))
+    votes = smooth_votes(hough_vote(targets.heatmaps, targets.short_offsets))
+    for kind in range(5):
+        assert float(votes[0, kind].max()) == pytest.approx(perfect_score(), rel=1e-4)
 
 
 def detect(targets, stride=1):
