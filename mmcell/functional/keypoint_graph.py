@@ -303,23 +303,27 @@ def _grow_groups(
     num_images = int(image.max()) + 1 if num_points else 0
     lacking = rank.new_full((num_images * NUM_TYPES,), never)
     while left.any():
+        twin = torch.full_like(rank, never)
+        twin = twin.scatter_reduce(0, duplicates.seed, group_rank[duplicates.other], 'amin')
+        if at_origin is not None:
+            twin = torch.minimum(twin, lacking[image * NUM_TYPES + kind].where(at_origin, never))
+        # Near a keypoint of a better group: may be taken by better seeds, will be no seed.
+        doomed = twin < rank
         # The best seed that may take a keypoint, itself included.
-        open_match = left[matches.seed] & left[matches.other]
+        open_match = left[matches.seed] & left[matches.other] & ~doomed[matches.seed]
         claims = rank[matches.seed].where(open_match, never)
-        claim = rank.scatter_reduce(0, matches.other, claims, 'amin').where(left, never)
+        claim = rank.where(~doomed, never)
+        claim = claim.scatter_reduce(0, matches.other, claims, 'amin').where(left, never)
         # A seed is ready if no better one can touch it, its candidates or its duplicates.
         first = claim.scatter_reduce(0, matches.seed, claim[matches.other], 'amin')
         first = first.scatter_reduce(0, duplicates.seed, claim[duplicates.other], 'amin')
-        twin = torch.full_like(rank, never)
-        twin = twin.scatter_reduce(0, duplicates.seed, group_rank[duplicates.other], 'amin')
         if at_origin is not None:
             # Any better group of the image may lack the type.
             best = rank.new_full((num_images,), never)
             best = best.scatter_reduce(0, image, rank.where(left, never), 'amin')
             first = torch.minimum(first, best[image].where(at_origin, never))
-            twin = torch.minimum(twin, lacking[image * NUM_TYPES + kind].where(at_origin, never))
-        ready = left & (first >= rank)
-        seeds = ready & (twin > rank)
+        ready = left & (first.where(~doomed, claim) >= rank)
+        seeds = ready & ~doomed
         usable = positions.where(open_match & seeds[matches.seed], len(slots))
         nearest = rank.new_full((members.numel(),), len(slots))
         nearest = nearest.scatter_reduce(0, slots, usable, 'amin')

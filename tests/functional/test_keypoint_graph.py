@@ -172,6 +172,24 @@ def test_grouping_in_rounds_equals_one_seed_at_a_time(seed, missing_at_origin):
         torch.testing.assert_close(ours, expected.double())
 
 
+@pytest.mark.parametrize('missing_at_origin', [False, True])
+def test_plateaus_equal_one_seed_at_a_time(missing_at_origin):
+    types, y, x = (axis.ravel() for axis in np.mgrid[:5, :13, :13])
+    generator = torch.Generator().manual_seed(0)
+    mids = (3 * torch.randn(len(x), 40, generator=generator)).numpy()
+    rows = [(*point, 0.01) for point in zip(types, x, y, strict=True)]
+    found = group_keypoints(*as_tensors([(rows, mids)], 13), missing_at_origin=missing_at_origin)
+    torch.testing.assert_close(found.points, group_by_loop(rows, mids, missing_at_origin).double())
+
+
+def test_a_plateau_takes_few_rounds(monkeypatch):
+    rounds = []
+    wait = torch.Tensor.any
+    monkeypatch.setattr(torch.Tensor, 'any', lambda *args: rounds.append(1) or wait(*args))
+    group_keypoints(find_keypoints(torch.full((1, 5, 24, 24), 0.01)), torch.zeros(1, 40, 24, 24))
+    assert len(rounds) < 30
+
+
 def test_the_order_of_keypoints_does_not_matter():
     keypoints, mid = as_tensors([crowd(30, 70, 5), crowd(20, 70, 6)], 70)
     shuffle = torch.randperm(len(keypoints.x), generator=torch.Generator().manual_seed(0))
