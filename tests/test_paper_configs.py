@@ -1,14 +1,17 @@
 """The configs of the papers say what the papers say; the values here are typed from the papers."""
 
+from copy import deepcopy
 from functools import cache
 from pathlib import Path
 
 import pytest
-from mmdet.registry import DATASETS, TRANSFORMS
+from mmdet.registry import DATASETS, MODELS, TRANSFORMS
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
+from torch import nn
 
 import mmcell.plugin  # noqa: F401
+from mmcell.functional.keypoint_graph import DISC_RADIUS_PX, PEAK_THRESHOLD
 
 ROOT = Path(__file__).parents[1] / 'configs'
 METHODS = ('mask_rcnn', 'cell_rcnn', 'cell_rcnn_v2', 'panoptic_fpn', 'pffnet')
@@ -182,6 +185,55 @@ def test_ablation_of_v2_has_the_parts_of_its_table():
         assert parts(semantic) == (False, True, False)
         assert parts(f'{folder}_{data}_fusion_semantic') == (True, True, False)
         assert parts(f'cell_rcnn_v2_{data}') == (True, True, True)
+
+
+KEYPOINT_GRAPH = {'dsb2018': 402, 'neural_cell': 386}  # training images
+
+
+@pytest.mark.parametrize('data', KEYPOINT_GRAPH)
+def test_training_of_keypoint_graphs_paper(data):
+    cfg = load(f'keypoint_graph_{data}')
+    images = KEYPOINT_GRAPH[data]
+    assert cfg.train_cfg.max_iters * cfg.train_dataloader.batch_size == 100 * images  # epochs
+    pipeline = {t.type: t for t in train_set(cfg)[0].pipeline}
+    assert {'Expand', 'RandomCrop', 'RandomFlip', 'PhotoMetricDistortion'} <= set(pipeline)
+    colour = pipeline['PhotoMetricDistortion']
+    assert (colour.saturation_range, colour.hue_delta) == ((1, 1), 0)  # contrast and brightness
+    for loader in ('train', 'test'):
+        resize = [t.scale for t in cfg[f'{loader}_dataloader'].dataset.pipeline if 'scale' in t]
+        assert resize == [(512, 512)]
+    assert {'ap50', 'ap70', 'box_ap50', 'box_ap70', 'matched_iou50', 'matched_iou70'} <= set(
+        cfg.val_evaluator[0].scores
+    )
+
+
+@pytest.mark.parametrize('data', KEYPOINT_GRAPH)
+def test_network_of_keypoint_graphs_paper(data):
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        cfg = deepcopy(load(f'keypoint_graph_{data}').model)
+        cfg.backbone.init_cfg = None  # no download
+        model = MODELS.build(cfg)
+    assert load(f'keypoint_graph_{data}').model.backbone.init_cfg.type == 'Pretrained'
+    assert model.backbone.depth == 50 and model.backbone.num_stages == 3  # conv1 to conv4
+    assert model.bbox_head.scales == (0, 1, 2, 3)
+    assert {c.kernel_size for c in model.bbox_head.modules() if isinstance(c, nn.Conv2d)} == {
+        (7, 7)
+    }
+    assert model.bbox_head.test_cfg.peak_threshold == PEAK_THRESHOLD == 0.004
+    assert DISC_RADIUS_PX == 5
+    assert model.bbox_head.weights == (1, 1, 1)
+    assert not [m for m in model.neck.modules() if 'Norm' in type(m).__name__]
+
+
+@pytest.mark.parametrize('data', KEYPOINT_GRAPH)
+def test_rivals_in_keypoint_graphs_paper_differ_in_one_thing(data):
+    parent = load(f'keypoint_graph_{data}')._cfg_dict
+    single = load(f'keypoint_graph_single_scale_{data}')._cfg_dict
+    assert differences(single, parent) == {'model.bbox_head.scales'}
+    assert single.model.bbox_head.scales == (0,)
+    from_s1 = load(f'ablations/keypoint_graph_{data}_s1')._cfg_dict
+    assert differences(from_s1, parent) == {'model.segment_from', 'model.mask_head.in_channels'}
+    assert from_s1.model.segment_from == 's1'
 
 
 @pytest.mark.parametrize('name', [p.stem for p in ROOT.glob('*.py')])
