@@ -1,8 +1,8 @@
 """How much of a keypoint detector's prediction is spent outside its convolutions.
 
-An image of 512 x 512 with 150 objects of 20 to 40 px, image tensor to label map. Weights are random:
-the detection head's layers run as they are, and what they give is then replaced by noisy maps of
-the objects, so that voting, grouping and segmentation have as much to do as after training.
+An image of 512 x 512 with 150 objects of 20 to 40 px, image tensor to label map. Weights are
+random: the detection head's layers run as they are, and what they give is then replaced by noisy
+maps of the objects, so that voting, grouping and segmentation have as much to do as after training.
 
     python benchmarks/keypoint_prediction.py [--config CONFIG]
 """
@@ -78,7 +78,7 @@ def main() -> None:
     convolutions = sum(e.cpu_time_total for e in events if e.key == 'aten::convolution')
     share = 1 - convolutions / whole
     report = Report(
-        f'{Path(args.config).stem} on {SIZE} x {SIZE} with {NUM_OBJECTS} objects, {threads} threads',
+        f'{Path(args.config).stem}, {SIZE} x {SIZE}, {NUM_OBJECTS} objects, {threads} threads',
         *('objects found', 'whole prediction', 'convolutions', 'outside'),
     )
     report.row(

@@ -36,6 +36,7 @@ from mmcell.functional.keypoint_graph_targets import (
     GraphTargets,
     multi_scale_targets,
 )
+from mmcell.models.detection_limit import warn_at_limit
 
 # A pixel is on a disc with this probability before training, as in CenterNet.
 PRIOR = 0.1
@@ -227,7 +228,12 @@ class KeypointGraphHead(BaseModule):
         for image, (count, meta) in enumerate(zip(counts, img_metas, strict=True)):
             mine = torch.nonzero(keypoints.batch_index == image).flatten()
             if count > limit:
-                _warn(meta, f'{count} keypoints exceed', 'max_keypoints')
+                print_log(
+                    f'{meta.get("img_path", "an image")}: {count} keypoints exceed the limit '
+                    'model.test_cfg.max_keypoints; raise it, objects may be missing',
+                    'current',
+                    logging.WARNING,
+                )
                 best = keypoints.scores[mine].argsort(descending=True, stable=True)[:limit]
                 mine = mine[best.sort().values]
             kept.append(mine)
@@ -243,9 +249,9 @@ class KeypointGraphHead(BaseModule):
         boxes, scores = boxes[present], scores[present]
         _, kept = nms(boxes, scores, self.test_cfg.get('nms_iou', 0.5))
         limit = self.test_cfg.get('max_per_img', 0)
-        if 0 < limit <= len(kept):
-            _warn(img_meta, f'{len(kept)} boxes reach', 'max_per_img')
+        if limit > 0:
             kept = kept[:limit]
+        warn_at_limit(len(kept), limit, 'model.test_cfg.max_per_img', img_meta)
         return InstanceData(bboxes=boxes[kept], scores=scores[kept], labels=torch.zeros_like(kept))
 
 
@@ -283,12 +289,3 @@ def _check_finite(maps: GraphMaps, img_metas: Sequence[dict]) -> None:
             f'the network gives NaN or infinite keypoint maps for {", ".join(bad)}: its training '
             'has diverged, or half precision is too small for its values'
         )
-
-
-def _warn(img_meta: dict, what: str, limit: str) -> None:
-    print_log(
-        f'{img_meta.get("img_path", "an image")}: {what} the limit model.test_cfg.{limit}; '
-        'raise it, objects may be missing',
-        'current',
-        logging.WARNING,
-    )

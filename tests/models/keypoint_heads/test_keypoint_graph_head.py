@@ -194,10 +194,10 @@ def test_2000_objects_are_all_found():
 @pytest.fixture
 def warnings_of(monkeypatch):
     messages = []
-    monkeypatch.setattr(
-        'mmcell.models.keypoint_heads.keypoint_graph_head.print_log',
-        lambda message, *_: messages.append(message),
-    )
+    for module in ('keypoint_heads.keypoint_graph_head', 'detection_limit'):
+        monkeypatch.setattr(
+            f'mmcell.models.{module}.print_log', lambda message, *_: messages.append(message)
+        )
     return messages
 
 
@@ -207,8 +207,8 @@ def test_limits_that_are_reached_are_reported_and_keep_the_best(warnings_of):
     (found,) = detect(labels, max_per_img=2)
     assert found.scores.equal(everything.scores[:2])
     assert warnings_of == [
-        '0.png: 4 boxes reach the limit model.test_cfg.max_per_img; raise it, objects may be '
-        'missing'
+        '0.png: 2 detections reach the limit model.test_cfg.max_per_img; raise it, objects may '
+        'be missing'
     ]
     warnings_of.clear()
     (found,) = detect(labels, scales=(0,), max_keypoints=8)
