@@ -33,7 +33,7 @@ class KeypointGraphDetector(SingleStageDetector):
         **kwargs: as in MMDetection's ``SingleStageDetector``.
 
     Raises:
-        ValueError: If ``segment_from`` is unknown.
+        ValueError: If ``segment_from`` is unknown, or ``mask_head`` is not made for it.
 
     Source: Yi et al., Multi-scale Cell Instance Segmentation with Keypoint Graph Based Bounding
     Boxes, MICCAI 2019.
@@ -45,6 +45,12 @@ class KeypointGraphDetector(SingleStageDetector):
         super().__init__(**kwargs)
         self.segment_from = segment_from
         self.mask_head = MODELS.build(mask_head)
+        num_levels = len(self.mask_head.combinations) + 1
+        if (num_levels == 1) != (segment_from == 's1'):
+            raise ValueError(
+                "mask_head.in_channels must have one level for segment_from='s1' and those of the "
+                f'backbone otherwise, got {num_levels} for {segment_from!r}'
+            )
 
     def loss(
         self, batch_inputs: Tensor, batch_data_samples: list[DetDataSample]
@@ -113,7 +119,7 @@ class KeypointGraphDetector(SingleStageDetector):
             image_size = meta['ori_shape'][:2]
         found.bboxes = boxes
         found.masks = RoiMasks(boxes, [mask for mask in probs if mask.numel()], image_size)
-        iou = self.test_cfg.get('mask_nms')
+        iou = (self.test_cfg or {}).get('mask_nms')
         return found if iou is None else found[found.masks.nms(found.scores, iou)]
 
 

@@ -219,6 +219,13 @@ def test_unknown_source_of_masks(detector):
         detector(segment_from='s2')
 
 
+@pytest.mark.parametrize(('mode', 'levels'), [('s1', 5), ('branch', 1)])
+def test_mask_head_must_be_made_for_its_source(detector, mode, levels):
+    channels = [16, 8, 8, 16, 32][:levels]
+    with pytest.raises(ValueError, match=f"got {levels} for '{mode}'"):
+        detector(segment_from=mode, **{'mask_head.in_channels': channels})
+
+
 @needs_cuda
 def test_cuda_equals_cpu(detector, losses_of):
     model = detector()
