@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy.typing as npt
 
@@ -51,6 +51,19 @@ FORMATS = {
     'thumbnail': _Format('thumbnails', '.png', ('pictures', 'ThumbnailWriter')),
 }
 
+_ENDINGS = {
+    '.tif': 'labels',
+    '.tiff': 'labels',
+    '.geojson': 'geojson',
+    '.geojson.gz': 'geojson.gz',
+    '.zip': 'rois',
+    '.csv': 'csv',
+    '.parquet': 'parquet',
+    '.png': 'overlay',
+    '.json': 'coco',
+    '.zarr': 'ome-zarr',
+}
+
 
 def check_names(names: Iterable[str]) -> None:
     """Say before a long run what would fail at its first image.
@@ -79,20 +92,51 @@ def output_paths(names: Iterable[str], out_dir: str | Path, image_name: str) -> 
     }
 
 
+def format_of(path: str | Path) -> str:
+    """The kind of file, of :data:`FORMATS`, that a name ends in.
+
+    Raises:
+        DataError: If there is none.
+    """
+    name = Path(path).name.casefold()
+    for ending, kind in _ENDINGS.items():
+        if name.endswith(ending):
+            return kind
+    raise DataError(f'{path}: cannot save this, expected a name in {", ".join(_ENDINGS)}')
+
+
 def open_writers(
-    names: Iterable[str],
-    out_dir: str | Path,
-    source: ImageSource,
-    *,
-    classes: Sequence[str] = ('cell',),
-    palette: Sequence[Color] | None = None,
-    display_range: DisplayRange | None = None,
+    names: Iterable[str], out_dir: str | Path, source: ImageSource, **context: Any
 ) -> Writers:
     """Open the writers of one image; close or discard them.
 
     Args:
         names: of :data:`FORMATS`, each counts once.
         out_dir: made if missing; one folder per kind of file.
+        source: the image.
+        **context: see :func:`open_files`.
+
+    Raises:
+        DataError: As :func:`check_names`.
+        OutputError: If a file cannot be made.
+    """
+    names = list(dict.fromkeys(names))
+    check_names(names)
+    return open_files(output_paths(names, out_dir, source.name), source, **context)
+
+
+def open_files(
+    paths: Mapping[str, Path],
+    source: ImageSource,
+    *,
+    classes: Sequence[str] = ('cell',),
+    palette: Sequence[Color] | None = None,
+    display_range: DisplayRange | None = None,
+) -> Writers:
+    """Open writers of files with any names.
+
+    Args:
+        paths: by name of :data:`FORMATS`.
         source: the image.
         classes: class names, as in the model's ``dataset_meta``.
         palette: their RGB colours, as in ``dataset_meta``; those of the overlays where missing.
@@ -103,13 +147,12 @@ def open_writers(
         DataError: As :func:`check_names`.
         OutputError: If a file cannot be made.
     """
-    names = list(dict.fromkeys(names))
-    check_names(names)
+    check_names(paths)
     if palette is None or len(palette) < len(classes):
         palette = [tuple(PALETTE[k % len(PALETTE)].tolist()) for k in range(len(classes))]
     context = ImageContext(source, classes, palette, display_range)
     writers: list[FileWriter] = []
-    for name, path in output_paths(names, out_dir, source.name).items():
+    for name, path in paths.items():
         module, class_name = FORMATS[name].writer
         kind = getattr(importlib.import_module(f'mmcell.inference.writers.{module}'), class_name)
         try:
@@ -130,6 +173,11 @@ class Writers:
     def __init__(self, writers: Sequence[FileWriter], context: ImageContext) -> None:
         self._writers = writers
         self._context = context
+
+    @property
+    def paths(self) -> list[Path]:
+        """The files, once closed."""
+        return [writer.path for writer in self._writers]
 
     def write(self, objects: FoundObjects, pixels: npt.NDArray, corner: tuple[int, int]) -> None:
         """Add objects: :meth:`Writer.write`."""
@@ -152,7 +200,7 @@ class Writers:
         except BaseException:
             self.discard()
             raise
-        return [writer.path for writer in self._writers]
+        return self.paths
 
     def discard(self) -> None:
         """Remove what is not closed: :meth:`Writer.discard`."""
