@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from mmcell.engine.errors import OutputError
+from mmcell.inference.image_source import ArraySource
 from mmcell.inference.writers import open_writers
 from mmcell.inference.writers.opening import FORMATS
 from mmcell.structures import FoundObjects
@@ -109,3 +110,13 @@ def test_an_image_without_objects_and_one_of_a_pixel_get_every_file(
             writers.write(found, pixels, (0, 0))
         (path,) = out.glob('*/*')
         assert path.name == f'image{FORMATS[name].ending}'
+
+
+def test_a_source_and_nothing_else_is_enough(name, tmp_path, squares):
+    """Classes and the display range have defaults; 16 bits, three channels, a pixel size."""
+    array = np.random.default_rng(0).integers(0, 50_000, (60, 90, 3), dtype=np.uint16)
+    source = ArraySource(array, 'image', mpp=0.5)
+    with open_writers([name], tmp_path, source) as writers:
+        writers.write(FoundObjects.from_label_map(squares((60, 90), 5, 4)), array, (0, 0))
+    (path,) = tmp_path.glob('*/*')
+    assert path.name == f'image{FORMATS[name].ending}'
