@@ -30,7 +30,8 @@ Color = tuple[int, int, int]
 class Writer(Protocol):
     """Takes the objects of one image, some at a time, into one or more files.
 
-    Memory grows neither with the number of objects nor with the image.
+    What ``open_writers`` returns. Memory grows neither with the number of objects nor with the
+    image. Each file is a :class:`FileWriter`.
     """
 
     def write(self, objects: FoundObjects, pixels: npt.NDArray, corner: tuple[int, int]) -> None:

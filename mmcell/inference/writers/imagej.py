@@ -67,11 +67,9 @@ def roi_bytes(name: str, polygons: list[Rings], color: Color) -> bytes:
         # frompoints takes points for pixels; here they are corners.
         roi.right, roi.bottom = roi.right - 1, roi.bottom - 1
     else:
-        low, high = np.floor(rings[0].min(axis=0)), np.ceil(rings[0].max(axis=0))
-        for ring in rings[1:]:
-            low, high = np.minimum(low, ring.min(axis=0)), np.maximum(high, ring.max(axis=0))
+        corners = np.concatenate(rings).astype(np.int64)
+        (left, top), (right, bottom) = corners.min(axis=0).tolist(), corners.max(axis=0).tolist()
         path = np.concatenate([_path(ring) for ring in rings]).astype(np.float32)
-        (left, top), (right, bottom) = low.astype(int).tolist(), high.astype(int).tolist()
         roi = ImagejRoi(
             name=name,
             roitype=ROI_TYPE.RECT,
