@@ -67,12 +67,15 @@ class RoiMasksMixin:
         return results_list
 
     def _warn_at_limit(self, num_detections: int, img_meta: dict) -> None:
-        """Say where the limit of detections may have cost objects."""
-        limit = self.test_cfg.max_per_img
-        if 0 < limit <= num_detections:
+        """Say where the limit of detections may have cost objects of an image file.
+
+        Windows of an image have no file: who predicts them watches the limits (``LimitWatch``).
+        """
+        limit, path = self.test_cfg.max_per_img, img_meta.get('img_path')
+        if path and 0 < limit <= num_detections:
             print_log(
-                f'{img_meta.get("img_path", "an image")}: {num_detections} detections reach the '
-                'limit model.test_cfg.rcnn.max_per_img; raise it, objects may be missing',
+                f'{path}: {num_detections} detections reach the limit '
+                'model.test_cfg.rcnn.max_per_img; raise it, objects may be missing',
                 'current',
                 logging.WARNING,
             )
