@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -89,9 +93,10 @@ def predict(inputs: tuple[str, ...], **options: Any) -> None:
     (how they were made) and, if an image fails, failures.csv: the others are done, and the exit
     status is 1. Ctrl-C keeps what is finished (exit status 130); --resume goes on.
     """
-    from mmcell.engine.errors import plain_errors
-    from mmcell.engine.memory import keep_freed_memory
-    from mmcell.inference.command import PredictCommand
+    with _quiet_imports():
+        from mmcell.engine.errors import plain_errors
+        from mmcell.engine.memory import keep_freed_memory
+        from mmcell.inference.command import PredictCommand
 
     keep_freed_memory()
     with plain_errors():
@@ -101,3 +106,11 @@ def predict(inputs: tuple[str, ...], **options: Any) -> None:
             click.echo('interrupted; what is finished is kept, --resume goes on', err=True)
             status = INTERRUPTED
     sys.exit(status)
+
+
+@contextmanager
+def _quiet_imports() -> Iterator[None]:
+    """Without what MMDetection says about optional packages that nothing here uses."""
+    with redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        yield
