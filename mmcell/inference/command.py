@@ -13,6 +13,7 @@ from mmengine.runner import set_random_seed
 from rich.console import Console
 from rich.progress import Progress as ProgressBar
 
+from mmcell.engine.bfloat16 import half_dtype
 from mmcell.engine.errors import ConfigError, DataError
 from mmcell.inference.distribution import worker_pool
 from mmcell.inference.dry_run import as_table, look_at, seconds_per_tile
@@ -82,7 +83,10 @@ class PredictCommand:
 
     def _network(self) -> Network:
         set_random_seed(SEED)
-        return load_network(NetworkSpec(self.model, self.checkpoint, self.device))
+        network = load_network(NetworkSpec(self.model, self.checkpoint, self.device))
+        if self.options.half:
+            half_dtype(network.device)  # said once, before any image
+        return network
 
     def _predict(self, files: list[Path]) -> int:
         if not self.save:
@@ -118,7 +122,9 @@ class PredictCommand:
         Console(width=None if sys.stdout.isatty() else 160).print(as_table(rows))
         readable = [row for row in rows if row.description is not None]
         tiles = sum(row.tiles for row in readable)
-        click.echo(f'{len(readable)} images readable, {len(rows) - len(readable)} not; {tiles} tiles')
+        click.echo(
+            f'{len(readable)} images readable, {len(rows) - len(readable)} not; {tiles} tiles'
+        )
         if network is not None and readable:
             seconds = seconds_per_tile(max(readable, key=lambda r: r.tiles), self.options, network)
             total = tiles * seconds / max(self.workers, 1)
