@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,8 +15,8 @@ import numpy.typing as npt
 
 from mmcell.inference.layout import Layout, choose_channels, find_layout, guess_axes
 
-# Side of the windows in which a whole image is gone through.
-_WINDOW = 1024
+# Values, of all channels, in the windows in which a whole image is gone through.
+_WINDOW_VALUES = 2**20
 
 
 class ImageSource(ABC):
@@ -75,6 +76,7 @@ class ImageSource(ABC):
             OSError: If the file cannot be decoded there.
             ValueError: If the region is not inside the image.
         """
+        x1, y1, x2, y2 = int(x1), int(y1), int(x2), int(y2)  # numpy's, often
         height, width = self.size
         if not (0 <= x1 < x2 <= width and 0 <= y1 < y2 <= height):
             raise ValueError(
@@ -112,7 +114,8 @@ class ImageSource(ABC):
         """A level shrunk by a whole factor; the last row and column may cover fewer pixels."""
         height, width = self._level_sizes()[level]
         small = np.empty((-(-height // factor), -(-width // factor), len(self.channels)))
-        step = max(1, _WINDOW // factor) * factor
+        window = math.isqrt(_WINDOW_VALUES // len(self.channels))
+        step = max(1, window // factor) * factor
         for y in range(0, height, step):
             for x in range(0, width, step):
                 y2, x2 = min(y + step, height), min(x + step, width)
@@ -148,8 +151,13 @@ class ImageSource(ABC):
 class Sliceable(Protocol):
     """What numpy, memory-mapped, zarr and TIFF arrays have in common."""
 
-    shape: tuple[int, ...]
-    dtype: Any
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Length of each axis."""
+
+    @property
+    def dtype(self) -> Any:
+        """Type of the pixels."""
 
     def __getitem__(self, index: Any) -> Any: ...
 

@@ -57,7 +57,7 @@ def describe(
         percentiles: lower and upper, in [0, 100].
     """
     check_percentiles(percentiles)
-    sample = sample_pixels(source, max_pixels=_MAX_PIXELS)
+    sample = sample_pixels(source, range(len(source.channels)), _MAX_PIXELS)
     ranks = (0, *percentiles, 100)
     rows = []
     for channel in sample.T:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,12 +11,16 @@ import numpy.typing as npt
 
 from mmcell.functional.intensity import (
     DISPLAY_PERCENTILES,
+    MAX_SAMPLED_PIXELS,
     check_percentiles,
     display_limits,
     sample_windows,
     scale_to_uint8,
 )
 from mmcell.inference.image_source import ImageSource
+
+# Read at once, all channels together.
+_BAND_VALUES = 2**22
 
 
 @dataclass(frozen=True)
@@ -51,7 +56,7 @@ class DisplayRange:
         check_percentiles(percentiles)
         if source.dtype in (np.uint8, np.bool_):
             return cls(source.shown, None)
-        sample = sample_pixels(source)[:, list(source.shown)]
+        sample = sample_pixels(source, source.shown)
         if source.is_colour:
             limits = [display_limits(sample, percentiles)] * len(source.shown)
         else:
@@ -79,16 +84,24 @@ class DisplayRange:
         return rgb
 
 
-def sample_pixels(source: ImageSource, **limit: int) -> npt.NDArray[Any]:
-    """All pixels of an image, or of windows that stand for it.
+def sample_pixels(
+    source: ImageSource, channels: Sequence[int], max_pixels: int = MAX_SAMPLED_PIXELS
+) -> npt.NDArray[Any]:
+    """All pixels of an image, or those of windows that stand for it.
 
     Args:
         source: the image.
-        limit: ``max_pixels`` of :func:`~mmcell.functional.intensity.sample_windows`.
+        channels: indices of those to return.
+        max_pixels: as in :func:`~mmcell.functional.intensity.sample_windows`.
 
     Returns:
-        (N, C) as stored.
+        (N, len(channels)) as stored.
     """
-    windows = sample_windows(*source.size, **limit)
-    pixels = [source.read(*window).reshape(-1, len(source.channels)) for window in windows]
-    return np.concatenate(pixels) if len(pixels) > 1 else pixels[0]
+    parts = []
+    for x1, y1, x2, y2 in sample_windows(*source.size, max_pixels):
+        # In bands, as an image may have many more channels than are asked for.
+        rows = max(1, _BAND_VALUES // ((x2 - x1) * len(source.channels)))
+        for top in range(y1, y2, rows):
+            band = source.read(x1, top, x2, min(top + rows, y2))[:, :, list(channels)]
+            parts.append(band.reshape(-1, len(channels)))
+    return np.concatenate(parts)

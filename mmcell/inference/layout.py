@@ -87,7 +87,7 @@ def find_layout(
         raise ValueError(f'{what}: has no pixels, its shape is {shape}')
     if given_axes is not None:
         axes = _match_axes(what, shape, given_axes.strip().upper())
-        names, num_alpha, is_colour = names if 'C' in axes else (), 0, None
+        names, num_alpha, is_colour = (names if 'C' in axes else ()), 0, None
     _require_known(what, shape, axes)
     layout = Layout(shape, axes, (), is_colour=False)
     count = layout.length(layout.channel_axis) if layout.channel_axis else 1

@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 
+from mmcell.functional.intensity import check_percentiles
 from mmcell.functional.tiling import TilePlan, default_halo, resnet_receptive_field
 from mmcell.inference.augmentation import VIEWS
 from mmcell.inference.detect import DetectOptions, DetectorFactory, magnification
 from mmcell.inference.image_source import ImageSource
 from mmcell.inference.intensity import DISPLAY_PERCENTILES, DisplayRange
 from mmcell.inference.network import Network
-from mmcell.inference.stream import ImageTask
+from mmcell.inference.tiles import ImageTask
 from mmcell.inference.tissue import tissue_mask
 
 # Images of more pixels are looked at for glass before they are segmented.
@@ -74,6 +75,7 @@ class PredictOptions:
                 raise ValueError(f'{name} must be >= {least} pixels, got {getattr(self, name)}')
         if self.views not in VIEWS:
             raise ValueError(f'views must be one of {tuple(VIEWS)}, got {self.views}')
+        check_percentiles(self.percentiles)
         for name in ('mpp', 'model_mpp'):
             value = getattr(self, name)
             if value is not None and not 0 < value < float('inf'):

@@ -15,7 +15,7 @@ from mmcell.inference.network import Network
 from mmcell.inference.options import PredictOptions, make_task, remarks
 from mmcell.inference.run_folder import RunFolder
 from mmcell.inference.sources import ImageSource, open_sources, output_name
-from mmcell.inference.stream import Finished, Found, ImageTask, OrderedMap, TileDone, find_in_images
+from mmcell.inference.tiles import Finished, Found, ImageTask, OrderedMap, TileDone, find_in_images
 from mmcell.inference.writers import Writers, open_writers
 
 
@@ -51,9 +51,7 @@ class FileRun:
     progress: Progress = Progress()
     pages: dict[str, tuple[int, int]] = field(default_factory=dict)
 
-    def __call__(
-        self, files: Sequence[Path], ordered_map: OrderedMap, batch_size: int = 1
-    ) -> None:
+    def __call__(self, files: Sequence[Path], ordered_map: OrderedMap, batch_size: int = 1) -> None:
         """Segment all files; what fails goes into the folder's table.
 
         Args:

@@ -58,7 +58,9 @@ def open_sources(
         ValueError: If it is not clear what it holds; says what would settle it.
     """
     path = Path(path)
-    if not path.exists():
+    with decoding(path, 'image'):
+        exists = path.exists()
+    if not exists:
         raise FileNotFoundError(f'{path}: no such image file')
     name = output_name(path)
     if path.suffix.casefold() in SLIDE_SUFFIXES or is_scanner_tiff(path):

@@ -6,6 +6,7 @@ import itertools
 import math
 import threading
 from collections import OrderedDict
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -79,39 +80,35 @@ class TiffArray:
         Args:
             index: an integer or a slice per axis; slices have a start, a stop and no step.
         """
+        spans = [slice(k, k + 1) if isinstance(k, int) else k for k in index]
         depth = len(self._leading)
-        leading, inner = index[:depth], index[depth:]
-        ranges = [
-            range(k, k + 1) if isinstance(k, int) else range(k.start, k.stop) for k in leading
-        ]
+        pages = itertools.product(*(range(span.start, span.stop) for span in spans[:depth]))
         planes = [
-            self._read_page(int(np.ravel_multi_index(where, self._leading)) if where else 0, inner)
-            for where in itertools.product(*ranges)
+            self._read_page(int(np.ravel_multi_index(page, self._leading)), spans[depth:])
+            if page
+            else self._read_page(0, spans)
+            for page in pages
         ]
         stacked = np.stack(planes) if len(planes) > 1 else planes[0]
-        sides = [len(r) for k, r in zip(leading, ranges, strict=True) if isinstance(k, slice)]
-        return stacked.reshape(*sides, *planes[0].shape)
+        sides = [span.stop - span.start for span in spans]
+        kept = [side for side, k in zip(sides, index, strict=True) if isinstance(k, slice)]
+        return stacked.reshape(kept)
 
-    def _read_page(self, number: int, index: tuple[int | slice, ...]) -> npt.NDArray[Any]:
-        """Read a region of a page."""
+    def _read_page(self, number: int, spans: Sequence[slice]) -> npt.NDArray[Any]:
+        """Read a region of a page, a slice per axis of the page."""
         keyframe, page = self._series.keyframe, self._series._pages[number]
-        where = dict(zip(keyframe.axes, index, strict=True))
-        y, x = where['Y'], where['X']
-        samples = where.get('S', slice(0, 1))
+        where = dict(zip(keyframe.axes, spans, strict=True))
+        y, x, samples = where['Y'], where['X'], where.get('S', slice(0, 1))
         is_planar = keyframe.shaped[0] > 1
         # Rows, columns, samples; separate samples are segments of their own.
-        out = np.full(
-            (y.stop - y.start, x.stop - x.start, samples.stop - samples.start),
-            keyframe.nodata,
-            self.dtype,
-        )
-        planes = range(samples.start, samples.stop) if is_planar else (0,)
-        for plane in planes if page is not None else ():
-            target = out[:, :, plane - samples.start, None] if is_planar else out
-            self._fill(target, page, plane, y, x, slice(0, 1) if is_planar else samples)
-        if 'S' not in where:
-            return out[:, :, 0]
-        return out if keyframe.axes == 'YXS' else np.moveaxis(out, -1, keyframe.axes.index('S'))
+        shape = (y.stop - y.start, x.stop - x.start, samples.stop - samples.start)
+        out = np.full(shape, keyframe.nodata, self.dtype)
+        if page is not None and is_planar:
+            for k, plane in enumerate(range(samples.start, samples.stop)):
+                self._fill(out[:, :, k : k + 1], page, plane, y, x, slice(0, 1))
+        elif page is not None:
+            self._fill(out, page, 0, y, x, samples)
+        return np.moveaxis(out, -1, keyframe.axes.index('S')) if 'S' in where else out
 
     def _fill(
         self,

@@ -86,7 +86,10 @@ def _open_series(path: Path, number: int) -> Opened:
         except BaseException:
             tiff.close()
             raise
-        return Opened(levels, tiff.close)
+        if any(isinstance(level, TiffArray) for level in levels):
+            return Opened(levels, tiff.close)
+        tiff.close()
+        return Opened(levels)
 
 
 def _array(path: Path, series: tifffile.TiffPageSeries, cache: SegmentCache) -> Sliceable:

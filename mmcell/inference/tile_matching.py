@@ -79,17 +79,17 @@ def match_views(newer: Views, older: Views) -> list[Match]:
     new_boxes, old_boxes = newer.boxes.tolist(), older.boxes.tolist()
     pairs = []
     for k, m in zip(first.tolist(), second.tolist(), strict=True):
-        if not (newer.witness[k] and older.witness[m]):
-            pair = _compare(newer, k, new_boxes[k], older, m, old_boxes[m])
-            if pair is not None:
-                pairs.append(pair)
+        pair = _compare(newer, k, new_boxes[k], older, m, old_boxes[m])
+        if pair is not None:
+            pairs.append(pair)
     pairs.sort(key=lambda pair: (-pair.iou, pair.difference, pair.first, pair.second))
     matches, has_partner, is_partner = [], set(), set()
     for pair in pairs:
         k, m = pair.first, pair.second
         if pair.iou < SAME_IOU or (k, older.tiles[m]) in has_partner or m in is_partner:
             continue
-        matches.append(Match(k, m, is_part=False))
+        if not (newer.witness[k] and older.witness[m]):
+            matches.append(Match(k, m, is_part=False))
         has_partner.add((k, older.tiles[m]))
         is_partner.add(m)
     for pair in pairs:

@@ -6,8 +6,9 @@ import tifffile
 
 from mmcell.datasets.image_io import read_image
 from mmcell.functional.intensity import sample_windows
+from mmcell.inference import intensity
 from mmcell.inference.image_source import ArraySource
-from mmcell.inference.intensity import DisplayRange
+from mmcell.inference.intensity import DisplayRange, sample_pixels
 from mmcell.inference.sources import open_sources
 
 RNG = np.random.default_rng(0)
@@ -15,7 +16,8 @@ RNG = np.random.default_rng(0)
 
 def show(source, **options):
     height, width = source.size
-    return DisplayRange.of(source, **options).to_rgb8(source.read(0, 0, width, height))
+    with source:
+        return DisplayRange.of(source, **options).to_rgb8(source.read(0, 0, width, height))
 
 
 @pytest.mark.parametrize('shape', [(60, 70), (60, 70, 3), (60, 70, 4)])
@@ -35,6 +37,7 @@ def test_samples_of_large_images_are_the_same_in_training_and_in_prediction(tmp_
     (source,) = open_sources(tmp_path / 'a.tif')
     whole = read_image(tmp_path / 'a.tif')
     monkeypatch.setattr(sample_windows, '__defaults__', (4096,))
+    monkeypatch.setattr(sample_pixels, '__defaults__', (4096,))
     sampled = read_image(tmp_path / 'a.tif')
     assert (sampled != whole).any()
     np.testing.assert_array_equal(show(source), sampled)
@@ -98,3 +101,13 @@ def test_percentiles_can_be_chosen_and_are_checked_before_anything_is_read():
 def test_range_travels_to_workers():
     display_range = DisplayRange.of(ArraySource(np.arange(9, dtype=np.uint16).reshape(3, 3)))
     assert pickle.loads(pickle.dumps(display_range)) == display_range
+
+
+def test_sample_in_bands_is_the_whole_image_of_the_channels_asked_for(monkeypatch):
+    image = RNG.integers(0, 999, (61, 40, 5), dtype=np.uint16)
+    source = ArraySource(image, axes='YXC', channels=[1])
+    monkeypatch.setattr(intensity, '_BAND_VALUES', 7 * 40 * 5 + 3)
+    read, sides = source.read, []
+    monkeypatch.setattr(source, 'read', lambda *box: sides.append(box[3] - box[1]) or read(*box))
+    np.testing.assert_array_equal(sample_pixels(source, [4, 2]), image[:, :, [4, 2]].reshape(-1, 2))
+    assert max(sides) == 7 and sum(sides) == 61

@@ -5,6 +5,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import tifffile
+from PIL import Image
 
 from mmcell.inference.sources import open_sources, output_name
 
@@ -42,6 +44,13 @@ def test_png_of_sixteen_bits_and_alpha(tmp_path):
     deep = RNG.integers(0, 4096, (50, 40, 4), dtype=np.uint16)
     path = write_picture(tmp_path / 'a.png', deep[:, :, [2, 1, 0, 3]])
     require_same(open_sources(path)[0], deep[:, :, :3])
+
+
+def test_png_with_a_palette_shows_its_colours(tmp_path):
+    image = Image.fromarray(RGB[:, :, 0]).convert('P')
+    image.putpalette(RGB[:, :, 1].ravel()[:768].tolist())
+    image.save(tmp_path / 'a.png')
+    require_same(open_sources(tmp_path / 'a.png')[0], np.asarray(image.convert('RGB')))
 
 
 def test_jpeg_is_what_opencv_decodes(tmp_path):
@@ -135,7 +144,6 @@ def test_file_that_is_gone_when_a_worker_reads_it_is_named(tmp_path):
 
 
 def test_tiff_is_known_by_its_content_whatever_its_name(tmp_path):
-    tifffile = pytest.importorskip('tifffile')
     tifffile.imwrite(tmp_path / 'a.lsm2', RGB[:, :, 0])
     require_same(open_sources(tmp_path / 'a.lsm2')[0], RGB[:, :, :1])
 

@@ -1,11 +1,9 @@
 import pickle
-import tracemalloc
 
 import numpy as np
 import pytest
 import tifffile
 
-from mmcell.inference import tiff_array
 from mmcell.inference.sources import open_sources
 
 RNG = np.random.default_rng(0)
@@ -63,6 +61,52 @@ def test_colour_is_read_without_its_alpha(tmp_path, options, planar, alpha):
     (source,) = open_sources(tmp_path / 'a.tif')
     assert source.axes == ('SYX' if planar else 'YXS') and source.is_colour
     require_same(source, RGB)
+
+
+@pytest.mark.parametrize('planar', [False, True])
+def test_samples_can_be_taken_as_images_of_their_own(tmp_path, planar):
+    image = np.ascontiguousarray(np.moveaxis(RGB, -1, 0)) if planar else RGB
+    config = 'separate' if planar else 'contig'
+    tifffile.imwrite(
+        tmp_path / 'a.tif', image, photometric='rgb', planarconfig=config, compression='zlib'
+    )
+    sources = open_sources(tmp_path / 'a.tif', axes='ZYX' if planar else 'YXZ')
+    assert len(sources) == 3
+    for k, source in enumerate(sources):
+        require_same(source, RGB[:, :, k, None])
+
+
+def test_pages_and_their_samples_together(tmp_path):
+    image = RNG.integers(0, 256, (2, 4, 200, 170, 3), dtype=np.uint8)
+    tifffile.imwrite(
+        tmp_path / 'a.ome.tif',
+        image,
+        photometric='rgb',
+        compression='zlib',
+        tile=(64, 64),
+        metadata={'axes': 'TZYXS'},
+    )
+    sources = open_sources(tmp_path / 'a.ome.tif')
+    assert [source.name for source in sources] == [f'a_page00{k}' for k in range(1, 9)]
+    require_same(sources[5], image[1, 1])
+
+
+def test_file_of_a_set_is_refused(tmp_path):
+    files = [('a.ome.tif', 'urn:uuid:1'), ('b.ome.tif', 'urn:uuid:2')]
+    data = ''.join(
+        f'<TiffData FirstZ="{z}" IFD="0" PlaneCount="1"><UUID FileName="{name}">{uuid}</UUID>'
+        '</TiffData>'
+        for z, (name, uuid) in enumerate(files)
+    )
+    for name, uuid in files:
+        description = (
+            f'<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" UUID="{uuid}">'
+            '<Image ID="Image:0"><Pixels ID="Pixels:0" DimensionOrder="XYZCT" Type="uint16" '
+            f'SizeX="170" SizeY="200" SizeZ="2" SizeC="1" SizeT="1">{data}</Pixels></Image></OME>'
+        )
+        tifffile.imwrite(tmp_path / name, GRAY, description=description, metadata=None)
+    with pytest.raises(ValueError, match='a.ome.tif: is one file of an OME-TIFF that spreads over'):
+        open_sources(tmp_path / 'a.ome.tif')
 
 
 def test_jpeg_tiles_are_what_tifffile_decodes(tmp_path):
@@ -343,60 +387,3 @@ def test_what_is_no_tiff_is_named(tmp_path, content):
     (tmp_path / 'a.tif').write_bytes(content)
     with pytest.raises(OSError, match='a.tif: cannot be decoded as TIFF'):
         open_sources(tmp_path / 'a.tif')
-
-
-def write_large(path, **options):
-    """8192 x 8192, 128 MiB of pixels in a file of a few."""
-    rows, columns = options['tile']
-    tile = np.add.outer(np.arange(rows), np.arange(columns)).astype(np.uint16)
-    count = (8192 // rows) * (8192 // columns)
-    tifffile.imwrite(
-        path, (tile for _ in range(count)), shape=(8192, 8192), dtype=np.uint16, **options
-    )
-
-
-def test_memory_is_that_of_the_region_not_of_the_image(tmp_path, monkeypatch):
-    write_large(tmp_path / 'a.tif', tile=(256, 256), compression='zlib')
-    monkeypatch.setattr(tiff_array.SegmentCache.__init__, '__defaults__', (4 * 2**20,))
-    tracemalloc.start()
-    try:
-        (source,) = open_sources(tmp_path / 'a.tif')
-        with source:
-            region = source.read(5000, 6000, 5512, 6512)
-            peak = tracemalloc.get_traced_memory()[1]
-            # Half a MiB as stored, 9 tiles of 1/8 MiB around it, a copy.
-            assert peak < 4 * 2**20
-            # 5000 and 6000 are 136 and 112 beyond a tile's corner.
-            assert region[0, 0, 0] == 136 + 112
-            assert source.thumbnail(512).shape == (512, 512, 1)
-            # Windows of 1024 x 1024 in float64, twice, and the result.
-            assert tracemalloc.get_traced_memory()[1] < 40 * 2**20
-    finally:
-        tracemalloc.stop()
-
-
-def test_strips_are_decoded_once_for_regions_side_by_side(tmp_path, monkeypatch):
-    tifffile.imwrite(tmp_path / 'a.tif', GRAY, compression='zlib', rowsperstrip=10)
-    decoded = []
-    put = tiff_array.SegmentCache.put
-    monkeypatch.setattr(
-        tiff_array.SegmentCache,
-        'put',
-        lambda self, offset, segment: decoded.append(offset) or put(self, offset, segment),
-    )
-    (source,) = open_sources(tmp_path / 'a.tif')
-    with source:
-        for x in range(0, 170, 34):
-            source.read(x, 0, x + 34, 100)
-    assert len(decoded) == len(set(decoded)) == 10
-
-
-def test_cache_drops_what_was_not_used_for_longest():
-    cache = tiff_array.SegmentCache(max_bytes=25)
-    for offset in (1, 2):
-        cache.put(offset, np.zeros(10, np.uint8))
-    assert cache.get(1) is not None
-    cache.put(3, np.zeros(10, np.uint8))
-    assert [cache.get(offset) is not None for offset in (1, 2, 3)] == [True, False, True]
-    cache.put(4, np.zeros(26, np.uint8))
-    assert cache.get(4) is None and cache.get(3) is not None

@@ -107,6 +107,18 @@ def test_scales_of_level_and_image_multiply_and_none_is_no_pixel_size(tmp_path):
     assert open_sources(path)[0].mpp is None
 
 
+@pytest.mark.parametrize('axes', [None, ['t', 'c', 'z', 'y', 'x']])
+def test_early_ome_zarr_has_five_axes_or_their_letters(tmp_path, axes):
+    path = write_ome(tmp_path / 'a.zarr', IMAGE[None, :3, None], axes, [1] * 5, version='0.1')
+    metadata = json.loads((path / '.zattrs').read_text())
+    if axes is None:
+        del metadata['multiscales'][0]['axes']
+        (path / '.zattrs').write_text(json.dumps(metadata))
+    (source,) = open_sources(path)
+    assert (source.axes, source.mpp) == ('TCZYX', None)
+    require_same(source, np.moveaxis(IMAGE[:3], 0, -1))
+
+
 @pytest.mark.parametrize('zarr_format', [2, 3])
 def test_plain_array_is_read_as_its_shape_or_names_say(tmp_path, zarr_format):
     rgb = np.moveaxis(IMAGE[:3], 0, -1)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import zarr
 
 NAME = 'cells'
+_VERSION = '0.4'
 
 
 class OmeZarrWriter(FileWriter):
@@ -36,24 +37,30 @@ class OmeZarrWriter(FileWriter):
     def finish(self) -> None:
         """Write all levels, then what describes them."""
         import zarr
-        from ome_zarr.format import FormatV04
-        from ome_zarr.writer import write_label_metadata, write_multiscales_metadata
 
         root = zarr.open_group(self.part, mode='w', zarr_format=2)
-        labels = root.create_group('labels')
+        labels = root.create_group('labels', attributes={'labels': [NAME]})
         cells = labels.create_group(NAME)
-        pixel = self.context.source.mpp or 1.0
-        datasets = []
+        scales = []
         with closing(self._image.pyramid()) as pyramid:
             for k, level in enumerate(pyramid):
                 _write_level(level, cells, str(k))
-                scale = {'type': 'scale', 'scale': [pixel * 2**k] * 2}
-                datasets.append({'path': str(k), 'coordinateTransformations': [scale]})
+                scales.append(2**k * (self.context.source.mpp or 1.0))
         self._image.close()
         unit = {'unit': 'micrometer'} if self.context.source.mpp else {}
-        axes = [{'name': axis, 'type': 'space', **unit} for axis in 'yx']
-        write_multiscales_metadata(cells, datasets, FormatV04(), axes, name=NAME)
-        write_label_metadata(labels, NAME, fmt=FormatV04())
+        description = {
+            'version': _VERSION,
+            'name': NAME,
+            'axes': [{'name': axis, 'type': 'space', **unit} for axis in 'yx'],
+            'datasets': [
+                {
+                    'path': str(k),
+                    'coordinateTransformations': [{'type': 'scale', 'scale': [scale, scale]}],
+                }
+                for k, scale in enumerate(scales)
+            ],
+        }
+        cells.attrs.update({'multiscales': [description], 'image-label': {'version': _VERSION}})
 
     def discard(self) -> None:
         """Remove the files, and the pixels."""

@@ -47,9 +47,7 @@ FORMATS = {
     'parquet': _Format('tables', '.parquet', ('tables', 'ParquetWriter'), ('pyarrow', 'parquet')),
     'overlay': _Format('overlays', '.png', ('pictures', 'OverlayWriter')),
     'coco': _Format('coco', '.json', ('coco', 'CocoWriter')),
-    'ome-zarr': _Format(
-        'ome-zarr', '.ome.zarr', ('ome_zarr', 'OmeZarrWriter'), ('ome_zarr', 'zarr')
-    ),
+    'ome-zarr': _Format('ome-zarr', '.ome.zarr', ('ome_zarr', 'OmeZarrWriter'), ('zarr', 'zarr')),
     'thumbnail': _Format('thumbnails', '.png', ('pictures', 'ThumbnailWriter')),
 }
 

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mmcell.inference.writers.base import Batch, FileWriter, ImageContext
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _ROW_GROUP = 50_000  # rows that Parquet keeps together; fewer make large files of many small parts
 
@@ -42,9 +46,9 @@ class ParquetWriter(FileWriter):
         import pyarrow.parquet as pq
 
         self._pa = pa
-        nothing = pa.Table.from_pandas(context.no_objects().table, preserve_index=False)
-        self._schema = nothing.schema
-        self._waiting = [nothing]
+        nothing = context.no_objects().table
+        self._schema = pa.Schema.from_pandas(nothing, preserve_index=False)
+        self._waiting: list[pa.Table] = []
         self._file = self.part.open('wb')
         self._writer = pq.ParquetWriter(self._file, self._schema, compression='zstd')
 
@@ -71,5 +75,6 @@ class ParquetWriter(FileWriter):
         super().discard()
 
     def _flush(self) -> None:
-        self._writer.write_table(self._pa.concat_tables(self._waiting))
+        if self._waiting:
+            self._writer.write_table(self._pa.concat_tables(self._waiting))
         self._waiting = []
