@@ -78,6 +78,15 @@ INTERRUPTED = 130  # as shells report Ctrl-C
     type=click.IntRange(1),
     help='Tiles or small images that pass through the network together.',
 )
+@click.option(
+    '--views',
+    default='1',
+    show_default=True,
+    type=click.Choice(['1', '4', '8']),
+    callback=lambda context, option, value: int(value),
+    help='Test-time augmentation: each tile mirrored (4) and turned (8), too; they vote.',
+)
+@click.option('--half', is_flag=True, help='Half precision, where the device has it.')
 @click.option('--workers', default=0, type=click.IntRange(0), help='Processes. [default: this one]')
 @click.option('--scheduler', help='Address of a running dask scheduler, such as tcp://host:8786.')
 @click.option('--resume', is_flag=True, help='Keep results in --out, do what is missing.')

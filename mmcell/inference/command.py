@@ -13,6 +13,7 @@ from mmengine.runner import set_random_seed
 from rich.console import Console
 from rich.progress import Progress as ProgressBar
 
+from mmcell.engine.bfloat16 import half_dtype
 from mmcell.engine.errors import ConfigError
 from mmcell.inference.distribution import worker_pool
 from mmcell.inference.dry_run import as_table, look_at, seconds_per_tile
@@ -82,7 +83,10 @@ class PredictCommand:
 
     def _network(self) -> Network:
         set_random_seed(SEED)
-        return load_network(NetworkSpec(self.model, self.checkpoint, self.device))
+        network = load_network(NetworkSpec(self.model, self.checkpoint, self.device))
+        if self.options.half and not self.scheduler:
+            half_dtype(network.device)  # said once, before any image
+        return network
 
     def _predict(self, files: list[Path]) -> int:
         if not self.save:
