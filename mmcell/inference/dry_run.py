@@ -14,7 +14,7 @@ from mmcell.inference.input_report import Description, describe
 from mmcell.inference.network import Network
 from mmcell.inference.options import PredictOptions, make_task, remarks, tile_plan
 from mmcell.inference.sources import ImageSource, open_sources
-from mmcell.inference.tiles import ImageTask, find_tile
+from mmcell.inference.stream import ImageTask, find_tile
 
 
 @dataclass(frozen=True)

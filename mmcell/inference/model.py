@@ -15,7 +15,7 @@ from mmcell.inference.network import Network, NetworkSpec, load_network
 from mmcell.inference.options import PredictOptions, make_task, remarks
 from mmcell.inference.prediction import Part, Prediction
 from mmcell.inference.sources import ArraySource, ImageSource, find_inputs, open_sources
-from mmcell.inference.tiles import Finished, Found, ImageTask, TileDone, find_in_images
+from mmcell.inference.stream import Finished, Found, ImageTask, TileDone, find_in_images
 
 Array = npt.NDArray[Any]
 Input = Array | torch.Tensor | str | Path | ImageSource

@@ -15,7 +15,7 @@ from mmcell.inference.detect import DetectOptions, DetectorFactory, magnificatio
 from mmcell.inference.image_source import ImageSource
 from mmcell.inference.intensity import DISPLAY_PERCENTILES, DisplayRange
 from mmcell.inference.network import Network
-from mmcell.inference.tiles import ImageTask
+from mmcell.inference.stream import ImageTask
 from mmcell.inference.tissue import tissue_mask
 
 # Images of more pixels are looked at for glass before they are segmented.

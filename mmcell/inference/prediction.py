@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 
 from mmcell.engine.errors import DataError
-from mmcell.inference.tiles import Found, ImageTask
+from mmcell.inference.stream import Found, ImageTask
 from mmcell.inference.writers import format_of, open_files, open_writers
 from mmcell.inference.writers.base import Batch, ImageContext
 from mmcell.structures import FoundObjects, RoiMasks

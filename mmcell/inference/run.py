@@ -15,7 +15,7 @@ from mmcell.inference.network import Network
 from mmcell.inference.options import PredictOptions, make_task, remarks
 from mmcell.inference.run_folder import RunFolder
 from mmcell.inference.sources import ImageSource, open_sources, output_name
-from mmcell.inference.tiles import Finished, Found, ImageTask, OrderedMap, TileDone, find_in_images
+from mmcell.inference.stream import Finished, Found, ImageTask, OrderedMap, TileDone, find_in_images
 from mmcell.inference.writers import Writers, open_writers
 
 

@@ -7,7 +7,7 @@ from scipy import ndimage
 
 from mmcell.functional.tiling import TilePlan
 from mmcell.inference.distribution import in_process
-from mmcell.inference.tiles import Finished, Found, ImageTask, TileDone, find_in_images
+from mmcell.inference.stream import Finished, Found, ImageTask, TileDone, find_in_images
 from mmcell.structures import FoundObjects
 
 
