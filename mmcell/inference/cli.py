@@ -24,7 +24,7 @@ INTERRUPTED = 130  # as shells report Ctrl-C
 @click.option('--out', type=click.Path(path_type=Path, file_okay=False), help='For results.')
 @click.option(
     '--save',
-    default='labels,overlay',
+    default='labels,csv,overlay',
     show_default=True,
     help='What to write: labels, geojson (QuPath), geojson.gz, rois (ImageJ), csv, parquet '
     '(measurements), overlay, thumbnail (pictures), coco, ome-zarr.',

@@ -185,7 +185,7 @@ def test_resume_refuses_other_settings_and_says_which(run, files, folder, tmp_pa
     run(folder, '--out', out)
     other = run(folder, '--out', out, '--resume', '--score-threshold', '0.4', '--save', 'csv')
     assert other.exit_code == 1
-    assert "save was ['labels', 'overlay'], is ['csv']" in other.output
+    assert "save was ['labels', 'csv', 'overlay'], is ['csv']" in other.output
     assert 'score_threshold was 0.5, is 0.4' in other.output
     files[0].write_text(files[0].read_text().replace('200', '300'))
     other = run(folder, '--out', out, '--resume')
