@@ -1,7 +1,7 @@
 """What a prediction of the object-guided detector spends outside the network's convolutions.
 
-512 x 512 pixels, 150 objects of 20 to 40 px, ResNet-50 at full width, random weights. Detections are
-put where the objects are, so that the segmentation has 150 boxes; everything else is the
+512 x 512 pixels, 150 objects of 20 to 40 px, ResNet-50 at full width, random weights. Detections
+are put where the objects are, so that the segmentation has 150 boxes; everything else is the
 model's own `predict`: features, peaks, boxes, crops, masks and their suppression.
 
     python benchmarks/keypoint_prediction.py
