@@ -75,7 +75,14 @@ def tiny_coco(tmp_path_factory) -> Path:
 RESNET_CHANNELS = ([256, 512, 1024, 2048], [64, 128, 256, 512])
 # The first of them are also those of a decoder.
 FULL_RESOLUTION_CHANNELS = ([64, 64, 256, 512, 1024, 2048], [16, 32, 32, 64, 128, 256])
-FEW = {'num_groups': 4, 'init_cfg': None, 'max_per_img': 40, 'score_thr': 0.05, 'corner_topk': 40}
+FEW = {
+    'num_groups': 4,
+    'init_cfg': None,
+    'max_per_img': 40,
+    'score_thr': 0.05,
+    'corner_topk': 40,
+    'peak_threshold': 0.0,
+}
 
 
 def _default_channels(kind: Any) -> dict[str, int]:

@@ -98,8 +98,9 @@ def _convert(
     splits = read_splits(split_lists, layout.entries) if split_lists else layout.split(seed)
     warnings = layout.warnings(None if split_lists else splits)
     if folds:
-        listed = [stem for stems in splits.values() for stem in stems]
-        splits = {**splits, **fold_splits(listed, folds, seed, layout.group_of)}
+        # Splits may overlap: a stem counts once.
+        folded = layout.folded or {stem for stems in splits.values() for stem in stems}
+        splits = {**splits, **fold_splits(folded, folds, seed, layout.group_of)}
     report = write_dataset(
         layout.checked_entries(),
         splits,

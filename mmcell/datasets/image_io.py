@@ -11,14 +11,13 @@ import numpy as np
 import numpy.typing as npt
 import tifffile
 
+from mmcell.functional.intensity import display_limits, sample_windows, scale_to_uint8
+
 TIFF_SUFFIXES = ('.tif', '.tiff')
 IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg', '.bmp', *TIFF_SUFFIXES)
 
 # How TIFF pixels may encode what one sees; inverted gray, palettes and CMYK would look wrong.
-_PLAIN_COLOURS = ('MINISBLACK', 'RGB', 'YCBCR')
-
-# Percentiles of the whole image that become 0 and 255 where it has more than 8 bits.
-_DISPLAY_RANGE = (0.1, 99.9)
+PLAIN_COLOURS = ('MINISBLACK', 'RGB', 'YCBCR')
 
 
 class RawImage(NamedTuple):
@@ -43,7 +42,8 @@ def read_image(
     Args:
         path: PNG, JPEG, BMP or TIFF; 8 or 16 bits, or bilevel; gray, RGB or RGBA.
             Alpha is dropped. 16-bit intensities are scaled linearly so that the 0.1 and 99.9
-            percentiles over the whole image, all channels together, become 0 and 255.
+            percentiles over the whole image, all channels together, become 0 and 255 (above 2^24
+            pixels: over evenly spaced windows of it).
         dtype: refuse images with pixels of another type.
 
     Returns:
@@ -62,7 +62,7 @@ def read_image(
             f'{path}: pixels are {raw.pixels.dtype}, expected {np.dtype(dtype)} as the data set is '
             'distributed; take the original file'
         )
-    if raw.colour not in _PLAIN_COLOURS:
+    if raw.colour not in PLAIN_COLOURS:
         raise ValueError(
             f'{path}: colours are encoded as {raw.colour}, expected gray (0 = black) or RGB; '
             'convert it'
@@ -71,25 +71,16 @@ def read_image(
     if image.dtype == np.bool_:
         image = image.astype(np.uint8) * 255
     elif image.dtype == np.uint16:
-        image = scale_to_uint8(image)
+        # As prediction does: see mmcell.inference.intensity.DisplayRange.
+        windows = sample_windows(*image.shape[:2])
+        sample = [image[y1:y2, x1:x2].ravel() for x1, y1, x2, y2 in windows]
+        image = scale_to_uint8(image, *display_limits(np.concatenate(sample)))
     elif image.dtype != np.uint8:
         raise ValueError(
             f'{path}: pixels are {image.dtype}, expected 8 or 16 bits per channel (uint8, uint16); '
             'save it as uint16 with the intensities you mean'
         )
     return np.ascontiguousarray(np.broadcast_to(image, (*image.shape[:2], 3)))
-
-
-def scale_to_uint8(image: npt.NDArray[np.uint16]) -> npt.NDArray[np.uint8]:
-    """Map the 0.1 to 99.9 percentiles of all values to 0..255; a constant image becomes 0."""
-    low, high = np.percentile(image, _DISPLAY_RANGE)
-    if high <= low:
-        # Nothing but rare outliers varies: fall back to the full range.
-        low, high = float(image.min()), float(image.max())
-    if high <= low:
-        return np.zeros(image.shape, dtype=np.uint8)
-    scaled = (image.astype(np.float32) - low) * (255 / (high - low))
-    return np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
 
 
 def read_raw(path: Path) -> RawImage:

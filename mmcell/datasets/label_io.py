@@ -19,12 +19,14 @@ from mmcell.datasets.image_io import TIFF_SUFFIXES, read_raw
 LABEL_SUFFIXES = ('.png', '.npy', *TIFF_SUFFIXES)
 
 
-def read_label_map(path: str | PathLike[str]) -> npt.NDArray[np.int64]:
+def read_label_map(path: str | PathLike[str], *, in_pieces: bool = False) -> npt.NDArray[np.int64]:
     """Read a label map.
 
     Args:
         path: TIFF, PNG or NPY with integers of any width; axes of length 1 are dropped. Of a PNG
             with a palette, the indices are the numbers.
+        in_pieces: an only object may be in separate pieces. Else that is taken for a mask of many
+            objects, which is refused.
 
     Returns:
         (H, W) int64, 0 = background.
@@ -36,15 +38,18 @@ def read_label_map(path: str | PathLike[str]) -> npt.NDArray[np.int64]:
             separate objects.
     """
     path = Path(path)
-    return check_label_map(_read_values(path), path)
+    return check_label_map(_read_values(path), path, in_pieces=in_pieces)
 
 
-def check_label_map(values: np.ndarray, path: Path) -> npt.NDArray[np.int64]:
+def check_label_map(
+    values: np.ndarray, path: Path, *, in_pieces: bool = False
+) -> npt.NDArray[np.int64]:
     """An array read from ``path`` as a label map.
 
     Args:
         values: integers of any width; axes of length 1 are dropped.
         path: named in errors.
+        in_pieces: as in :func:`read_label_map`.
 
     Returns:
         (H, W) int64, 0 = background.
@@ -73,7 +78,7 @@ def check_label_map(values: np.ndarray, path: Path) -> npt.NDArray[np.int64]:
             'numbers > 0 for objects'
         )
     ids = np.unique(labels)
-    if len(ids[ids > 0]) == 1 and ndimage.label(labels)[1] > 1:
+    if not in_pieces and len(ids[ids > 0]) == 1 and ndimage.label(labels)[1] > 1:
         raise _foreground_only(path, str(ids[-1]))
     return labels
 
@@ -98,6 +103,31 @@ def read_component_map(path: str | PathLike[str]) -> npt.NDArray[np.int64]:
     if values.ndim != 2:
         raise ValueError(f'{path}: has shape {values.shape}, expected one plane (H, W)')
     return label_components(values.astype(np.int64)).astype(np.int64)
+
+
+def read_colour_map(path: str | PathLike[str]) -> npt.NDArray[np.int64]:
+    """Read objects painted in a colour each, on black, white or the gray image itself.
+
+    Args:
+        path: PNG or TIFF, 8 bits; alpha is dropped. One of one channel, or with a palette, is a
+            label map.
+
+    Returns:
+        (H, W) int64, 0 = background, which is where the channels are equal.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        OSError: If the file cannot be decoded.
+        ValueError: If it is neither.
+    """
+    path = Path(path)
+    values = _read_values(path)
+    if values.ndim != 3 or values.shape[2] not in (3, 4) or values.dtype != np.uint8:
+        return check_label_map(values, path)
+    red, green, blue = np.moveaxis(values[:, :, :3].astype(np.int64), 2, 0)
+    coloured = (red != green) | (green != blue)
+    colours = np.where(coloured, (red << 16) + (green << 8) + blue, 0)
+    return np.searchsorted(np.unique(np.append(colours, 0)), colours)
 
 
 def read_inst_map(path: str | PathLike[str]) -> npt.NDArray[np.int64]:

@@ -34,6 +34,8 @@ class Layout:
         counts: number of images per split.
         sizes: all sizes of images, height and width in pixels; empty for any.
         absent: names of images that are published but not there.
+        remarks: what else differs from what is published, one sentence each.
+        folded: stems that a cross-validation is made of; None for all in the splits.
     """
 
     entries: Entries
@@ -42,6 +44,8 @@ class Layout:
     counts: Mapping[str, int] | None = None
     sizes: Collection[tuple[int, int]] = ()
     absent: Sequence[str] = ()
+    remarks: Sequence[str] = ()
+    folded: Sequence[str] | None = None
 
     def split(self, seed: int) -> Splits:
         """The official splits, with drawn parts depending on ``seed`` alone."""
@@ -53,7 +57,7 @@ class Layout:
         Args:
             splits: the official ones; None where the user has others.
         """
-        found = []
+        found = list(self.remarks)
         if self.absent:
             found.append(f'published, but not there: {", ".join(self.absent)}')
         for split, count in ((self.counts or {}) if splits is not None else {}).items():
@@ -86,6 +90,16 @@ def find_files(folder: Path, *suffixes: str) -> list[Path]:
         if path.suffix.lower() in suffixes
         and not any(p.startswith(('.', '__MACOSX')) for p in path.relative_to(folder).parts)
     ]
+
+
+def require_images(images: object, folder: Path, expected: str) -> None:
+    """Refuse a folder in which nothing was found; ``expected`` says what was looked for.
+
+    Raises:
+        ValueError: If ``images`` is empty.
+    """
+    if not images:
+        raise ValueError(f'{folder}: found no image; expected {expected}')
 
 
 def by_stem(paths: Iterable[Path], stem_of: Callable[[Path], str] | None = None) -> Files:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -13,12 +14,14 @@ from mmcell.datasets.coco_writer import CellImage
 from mmcell.datasets.image_io import TIFF_SUFFIXES, read_image
 from mmcell.datasets.label_io import read_ascii_map, read_component_map, read_inst_map
 from mmcell.datasets.layouts import (
+    Entries,
     Layout,
     Splits,
     by_stem,
     find_files,
     paired_entries,
     read_labelled,
+    require_images,
 )
 from mmcell.datasets.splits import draw_validation
 
@@ -54,7 +57,7 @@ def kumar_layout(folder: Path) -> Layout:
         ValueError: If there is no such image.
     """
     images = by_stem(find_files(folder, *TIFF_SUFFIXES))
-    _require(images, folder, 'TCGA-*.tif with TCGA-*.xml')
+    require_images(images, folder, 'TCGA-*.tif with TCGA-*.xml')
     entries = paired_entries(
         images, by_stem(find_files(folder, '.xml')), 'outlines {}.xml', _read_kumar
     )
@@ -113,7 +116,7 @@ def tnbc_layout(folder: Path) -> Layout:
         [path for path in files if re.fullmatch(rf'{name}_\d+', path.parent.name)]
         for name in ('Slide', 'GT')
     )
-    _require(slides, folder, 'Slide_01/01_1.png with GT_01/01_1.png')
+    require_images(slides, folder, 'Slide_01/01_1.png with GT_01/01_1.png')
     patient_of = {path.stem: path.parent.name.split('_')[1] for path in [*slides, *masks]}
     splits = {
         split: [stem for stem, patient in patient_of.items() if int(patient) in patients]
@@ -142,7 +145,7 @@ def bbbc039_layout(folder: Path) -> Layout:
         ValueError: If there is no such image.
     """
     images = by_stem(find_files(folder, *TIFF_SUFFIXES))
-    _require(images, folder, 'images/*.tif, masks/*.png and metadata/*.txt, unpacked')
+    require_images(images, folder, 'images/*.tif, masks/*.png and metadata/*.txt, unpacked')
     return Layout(
         paired_entries(
             images,
@@ -178,30 +181,48 @@ def cvppp_layout(folder: Path) -> Layout:
     Raises:
         ValueError: If there is no such image.
     """
-    files = [
-        path
-        for path in find_files(folder, '.png')
-        if 'testing' not in path.relative_to(folder).parts
-    ]
-    subset = [path for path in files if path.parent.name == 'A1'] or files
-    images = [path for path in subset if path.stem.endswith('_rgb')]
-    _require(images, folder, 'A1/plant001_rgb.png with A1/plant001_label.png')
-    stems = sorted(_plant(path) for path in images)
+    files = find_leaf_files(folder, 'testing')
+    entries = leaf_entries([path for path in files if path.parent.name == 'A1'] or files)
+    require_images(entries, folder, 'A1/plant001_rgb.png with A1/plant001_label.png')
     return Layout(
-        paired_entries(
-            by_stem(images, _plant),
-            by_stem((path for path in subset if path.stem.endswith('_label')), _plant),
-            'label map {}_label.png',
-            partial(read_labelled, dtype=np.uint8),
-        ),
-        official=lambda seed: draw_validation({'': stems}, 28, seed),
+        entries,
+        official=lambda seed: draw_validation({'': list(entries)}, 28, seed),
         counts={'train': 100, 'val': 28},
         sizes=((530, 500),),
     )
 
 
-def _plant(path: Path) -> str:
-    return path.stem.removesuffix('_rgb').removesuffix('_label')
+def find_leaf_files(folder: Path, *without: str) -> list[Path]:
+    """``*_rgb.png`` and ``*_label.png`` at any depth, without folders of some names."""
+    return [
+        path
+        for path in find_files(folder, '.png')
+        if path.stem.endswith(('_rgb', '_label'))
+        and not set(without).intersection(path.relative_to(folder).parts)
+    ]
+
+
+def leaf_entries(files: Sequence[Path], prefix: str = '', subsets: Sequence[str] = ()) -> Entries:
+    """``<plant>_rgb.png`` with ``<plant>_label.png``, an index per leaf: all data sets of leaves.
+
+    Args:
+        files: images and label maps.
+        prefix: goes before the plant in the stem of an entry.
+        subsets: what all of the images belong to.
+    """
+    images, labels = (
+        by_stem(
+            (path for path in files if path.stem.endswith(ending)),
+            lambda path: prefix + path.stem.removesuffix('_rgb').removesuffix('_label'),
+        )
+        for ending in ('_rgb', '_label')
+    )
+    return paired_entries(
+        images,
+        labels,
+        'label map *_label.png for {}',
+        partial(read_labelled, dtype=np.uint8, subsets=subsets),
+    )
 
 
 def cpm17_layout(folder: Path) -> Layout:
@@ -213,7 +234,7 @@ def cpm17_layout(folder: Path) -> Layout:
         ValueError: If there is no such image.
     """
     images = by_stem(_in_folders(folder, 'Images', '.png'), _cpm17_stem)
-    _require(images, folder, 'train/Images/image_00.png with train/Labels/image_00.mat')
+    require_images(images, folder, 'train/Images/image_00.png with train/Labels/image_00.mat')
     splits = {s: [stem for stem in images if stem.startswith(f'{s}_')] for s in ('train', 'test')}
     return Layout(
         paired_entries(
@@ -249,7 +270,9 @@ def cell17_layout(folder: Path) -> Layout:
     stem_of = partial(_cell17_stem, folder)
     files = find_files(folder, '.png')
     images = by_stem((path for path in files if not path.stem.endswith('_poly')), stem_of)
-    _require(images, folder, 'image01.png with image01_mask.txt, for testing below a folder test')
+    require_images(
+        images, folder, 'image01.png with image01_mask.txt, for testing below a folder test'
+    )
     masks = (path for path in find_files(folder, '.txt') if path.stem.endswith('_mask'))
     trained: dict[str, list[str]] = {}
     for stem in images:
@@ -283,8 +306,3 @@ def _disease(stem: str) -> str:
     """The disease in a stem of :func:`_cell17_stem`, '' where there is none."""
     name = stem.split('_')[1]
     return name if name in CELL17_DISEASES else ''
-
-
-def _require(images: object, folder: Path, expected: str) -> None:
-    if not images:
-        raise ValueError(f'{folder}: found no image; expected {expected}')

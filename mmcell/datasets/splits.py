@@ -57,21 +57,22 @@ def random_splits(
 
 
 def draw_validation(
-    groups: Mapping[str, Sequence[str]], per_group: int, seed: int
+    groups: Mapping[str, Sequence[str]], per_group: float, seed: int
 ) -> dict[str, list[str]]:
-    """Split into train and val, ``per_group`` images of every group drawn for validation.
+    """Split into train and val, some images of every group drawn for validation.
 
     Args:
         groups: images per group, such as an organ; their order does not matter.
-        per_group: images of a group to draw.
+        per_group: images of a group to draw; below 1, the fraction of them.
         seed: same seed, same split.
     """
     random = np.random.default_rng(seed)
     splits: dict[str, list[str]] = {'train': [], 'val': []}
     for _, stems in sorted(groups.items()):
         shuffled = random.permutation(sorted(stems)).tolist()
-        splits['val'] += shuffled[:per_group]
-        splits['train'] += shuffled[per_group:]
+        drawn = round(per_group * len(stems)) if per_group < 1 else int(per_group)
+        splits['val'] += shuffled[:drawn]
+        splits['train'] += shuffled[drawn:]
     return {split: sorted(stems) for split, stems in splits.items()}
 
 

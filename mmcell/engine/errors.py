@@ -23,6 +23,10 @@ class CheckpointError(UserError):
     """A checkpoint is missing, broken, or of another model."""
 
 
+class OutputError(UserError):
+    """A result cannot be written."""
+
+
 class NonFiniteLossError(UserError):
     """Training diverged."""
 

@@ -125,23 +125,29 @@ def _piece_sides(pieces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _walk_rings(successor: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Decompose a permutation into its cycles.
+    """Decompose a permutation into its cycles, all of them at once by doubling steps.
 
     Returns:
-        All indices in walking order, one cycle after the other, and where each cycle starts.
+        All indices in walking order, one cycle after the other, each from its smallest index on,
+        and where each cycle starts.
     """
-    following = successor.tolist()
-    walk: list[int] = []
-    starts: list[int] = []
-    for start in range(len(following)):
-        if following[start] < 0:
-            continue
-        starts.append(len(walk))
-        current = start
-        while following[current] >= 0:
-            walk.append(current)
-            following[current], current = -1, following[current]
-    return np.array(walk), np.array(starts)
+    first = np.arange(len(successor))  # the smallest index of the next 1, 2, 4, ... steps
+    jump = successor
+    while (first != first[successor]).any():
+        first = np.minimum(first, first[jump])
+        jump = jump[jump]
+
+    to_first = (first != np.arange(len(successor))).astype(np.int64)  # steps, 0 at the first
+    jump = np.where(to_first, successor, first)
+    while (jump != first).any():
+        to_first += to_first[jump]
+        jump = jump[jump]
+
+    lengths = np.bincount(first, minlength=len(successor))
+    starts = lengths.cumsum() - lengths
+    walk = np.empty_like(first)
+    walk[starts[first] + np.where(to_first, lengths[first] - to_first, 0)] = np.arange(len(first))
+    return walk, starts[lengths > 0]
 
 
 def _neighbours_in_ring(length: int, starts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

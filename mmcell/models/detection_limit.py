@@ -8,7 +8,9 @@ from mmengine.logging import print_log
 
 
 def warn_at_limit(num_detections: int, limit: int, key: str, img_meta: dict) -> None:
-    """Warn if an image has as many detections as the limit lets through.
+    """Warn if an image file has as many detections as the limit lets through.
+
+    Windows of an image have no file: who predicts them watches the limits (``LimitWatch``).
 
     Args:
         num_detections: of this image.
@@ -16,10 +18,11 @@ def warn_at_limit(num_detections: int, limit: int, key: str, img_meta: dict) -> 
         key: where the limit stands in a config.
         img_meta: meta information of the image; ``img_path`` names it.
     """
-    if 0 < limit <= num_detections:
+    path = img_meta.get('img_path')
+    if path and 0 < limit <= num_detections:
         print_log(
-            f'{img_meta.get("img_path", "an image")}: {num_detections} detections reach the '
-            f'limit {key}; raise it, objects may be missing',
+            f'{path}: {num_detections} detections reach the limit {key}; raise it, objects may be '
+            'missing',
             'current',
             logging.WARNING,
         )

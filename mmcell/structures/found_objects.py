@@ -23,6 +23,8 @@ class FoundObjects:
             files, the column ``label`` in tables.
         ranks: (N,) float32, who gets a shared pixel: the higher one (``mask_scores`` where a model
             gives them, else the scores).
+        limits: limits of the model that cut off what could be objects where these were found, such
+            as 'model.test_cfg.rcnn.max_per_img=1000'.
 
     Raises:
         ValueError: If lengths or shapes do not fit.
@@ -34,6 +36,7 @@ class FoundObjects:
     classes: npt.NDArray[np.int64]
     ids: npt.NDArray[np.int64]
     ranks: npt.NDArray[np.float32]
+    limits: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.boxes.ndim != 2 or self.boxes.shape[1] != 4:
@@ -63,6 +66,7 @@ class FoundObjects:
             self.classes[chosen],
             self.ids[chosen],
             self.ranks[chosen],
+            self.limits,
         )
 
     @property
@@ -89,6 +93,7 @@ class FoundObjects:
             np.concatenate([part.classes for part in parts]),
             np.concatenate([part.ids for part in parts]),
             np.concatenate([part.ranks for part in parts]),
+            tuple(sorted({limit for part in parts for limit in part.limits})),
         )
 
     @classmethod

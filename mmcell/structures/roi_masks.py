@@ -160,6 +160,16 @@ class RoiMasks:
         """Itself: there is no N x H x W array to convert to; ask for bitmaps where you need one."""
         return self
 
+    def rescale(self, factors: Sequence[float], image_size: tuple[int, int]) -> RoiMasks:
+        """The same masks in the image at another size.
+
+        Args:
+            factors: of x1, y1, x2, y2.
+            image_size: height and width in pixels of the other image.
+        """
+        boxes = self.boxes * self.boxes.new_tensor(factors)
+        return self._from_flat(boxes, self._values, self._grid_sizes, image_size)
+
     def to_label_map(
         self, scores: Tensor, threshold: float = 0.5, min_visible: float = 0.0
     ) -> Tensor:
@@ -233,7 +243,19 @@ class RoiMasks:
 
     def to_polygons(self, threshold: float = 0.5) -> list[list[Rings]]:
         """Outlines along pixel edges in image coordinates: for each mask a list of its pieces."""
-        return [trace_polygons(patch, corner) for patch, corner in self._patches(threshold)]
+        return [trace_polygons(patch, corner) for patch, corner in self.to_patches(threshold)]
+
+    def to_patches(self, threshold: float = 0.5) -> Iterator[tuple[np.ndarray, tuple[int, int]]]:
+        """Each mask as bool (h, w) along its whole-pixel box, with the image x, y of its corner."""
+        _, clipped = pixel_boxes(self.boxes, self.image_size)
+        batches = [torch.stack(pixels) for pixels in self._foreground(threshold)]
+        owner, x, y = self._by_owner(batches)
+        bounds = np.searchsorted(owner, np.arange(len(self) + 1))
+        for k, (x1, y1, x2, y2) in enumerate(clipped.tolist()):
+            patch = np.zeros((y2 - y1, x2 - x1), dtype=bool)
+            mine = slice(bounds[k], bounds[k + 1])
+            patch[y[mine] - y1, x[mine] - x1] = True
+            yield patch, (x1, y1)
 
     def to_bitmaps(self, threshold: float = 0.5) -> Tensor:
         """(N, H, W) bool: one byte per mask and image pixel, so for few masks only."""
@@ -251,18 +273,6 @@ class RoiMasks:
             threshold,
             column_major=column_major,
         )
-
-    def _patches(self, threshold: float) -> Iterator[tuple[np.ndarray, tuple[int, int]]]:
-        """Each mask cut out along its whole-pixel box, with the image x, y of its corner."""
-        _, clipped = pixel_boxes(self.boxes, self.image_size)
-        batches = [torch.stack(pixels) for pixels in self._foreground(threshold)]
-        owner, x, y = self._by_owner(batches)
-        bounds = np.searchsorted(owner, np.arange(len(self) + 1))
-        for k, (x1, y1, x2, y2) in enumerate(clipped.tolist()):
-            patch = np.zeros((y2 - y1, x2 - x1), dtype=bool)
-            mine = slice(bounds[k], bounds[k + 1])
-            patch[y[mine] - y1, x[mine] - x1] = True
-            yield patch, (x1, y1)
 
     @staticmethod
     def _by_owner(batches: list[Tensor]) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
 
@@ -22,10 +23,18 @@ _BACKGROUND, _INK = (255, 255, 255), (30, 30, 30)
 
 RgbImage = npt.NDArray[np.uint8]
 LabelMap = npt.NDArray[np.integer]
+Color = tuple[int, int, int]
 
 
 def overlay_objects(
-    image_rgb: RgbImage, label_map: LabelMap, title: str = '', caption: str = 'Prediction'
+    image_rgb: RgbImage,
+    label_map: LabelMap,
+    title: str = '',
+    caption: str = 'Prediction',
+    *,
+    colors: npt.NDArray[np.uint8] | None = None,
+    count: int | None = None,
+    legend: Sequence[tuple[Color, str]] = (),
 ) -> RgbImage:
     """Contours of the objects, neighbours in different colours, and their number.
 
@@ -34,16 +43,26 @@ def overlay_objects(
         label_map: (H, W), 0 is background.
         title: put above the picture.
         caption: what the objects are; their number is added.
+        colors: (largest id + 1, 3), a colour per id instead of one that differs from neighbours'.
+        count: the number of objects where ``label_map`` does not hold all of them.
+        legend: RGB colours and what they mean.
 
     Returns:
         RGB picture; images below 512 pixels are enlarged by a whole factor.
     """
-    count = np.count_nonzero(np.unique(label_map))
-    panel = _draw_enlarged(image_rgb, label_map, None)
-    return _compose([(f'{caption}: {count} objects', panel)], title, legend=[])
+    if count is None:
+        count = np.count_nonzero(np.unique(label_map))
+    panel = _draw_enlarged(image_rgb, label_map, colors)
+    return _compose([(f'{caption}: {count} objects', panel)], title, legend)
 
 
-def overlay_pair(image_rgb: RgbImage, gt: LabelMap, pred: LabelMap, title: str = '') -> RgbImage:
+def overlay_pair(
+    image_rgb: RgbImage,
+    gt: LabelMap,
+    pred: LabelMap,
+    title: str = '',
+    captions: tuple[str, str] = ('Ground truth', 'Prediction'),
+) -> RgbImage:
     """Ground truth beside prediction, coloured by what was found.
 
     An object is matched if it and one of the other side have an IoU above 0.5 (then there is only
@@ -54,6 +73,7 @@ def overlay_pair(image_rgb: RgbImage, gt: LabelMap, pred: LabelMap, title: str =
         gt: (H, W), 0 is background.
         pred: (H, W), 0 is background; numbers need not correspond to those of ``gt``.
         title: put above the picture.
+        captions: what the two sides are; their numbers of objects are added.
 
     Returns:
         RGB picture; images below 512 pixels are enlarged by a whole factor.
@@ -63,8 +83,11 @@ def overlay_pair(image_rgb: RgbImage, gt: LabelMap, pred: LabelMap, title: str =
     num_matched = int((table.ious > 0.5).sum())
     return _compose(
         [
-            (f'Ground truth: {table.n_gt} objects', _draw_enlarged(image_rgb, gt, gt_colors)),
-            (f'Prediction: {table.n_pred} objects', _draw_enlarged(image_rgb, pred, pred_colors)),
+            (f'{captions[0]}: {table.n_gt} objects', _draw_enlarged(image_rgb, gt, gt_colors)),
+            (
+                f'{captions[1]}: {table.n_pred} objects',
+                _draw_enlarged(image_rgb, pred, pred_colors),
+            ),
         ],
         title,
         legend=[
@@ -109,7 +132,7 @@ def _draw_enlarged(image_rgb: RgbImage, label_map: LabelMap, colors: np.ndarray 
 
 
 def _compose(
-    panels: list[tuple[str, RgbImage]], title: str, legend: list[tuple[tuple, str]]
+    panels: list[tuple[str, RgbImage]], title: str, legend: Sequence[tuple[Color, str]]
 ) -> RgbImage:
     """Panels side by side under their captions, the title above, the legend below."""
     font = ImageFont.load_default(_FONT_SIZE)

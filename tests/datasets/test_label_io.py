@@ -7,6 +7,7 @@ from PIL import Image
 
 from mmcell.datasets.label_io import (
     read_ascii_map,
+    read_colour_map,
     read_component_map,
     read_inst_map,
     read_label_map,
@@ -85,6 +86,39 @@ def test_one_object_in_one_piece_is_a_label_map(tmp_path):
 def test_what_is_no_label_map_is_refused_with_what_would_be_right(tmp_path, name, values, message):
     with pytest.raises(ValueError, match=f'{name}: .*{message}'):
         read_label_map(write(tmp_path / name, values))
+
+
+def test_only_object_in_pieces_is_legal_where_that_is_said(tmp_path):
+    pieces = np.array([[7, 0, 7]], np.uint8)
+    path = write(tmp_path / 'a.png', pieces)
+    np.testing.assert_array_equal(read_label_map(path, in_pieces=True), pieces)
+    with pytest.raises(ValueError, match='everything is 7'):
+        read_label_map(path)
+    # True and false say nothing of objects, whatever is expected.
+    with pytest.raises(ValueError, match='everything is true'):
+        read_label_map(write(tmp_path / 'a.npy', pieces > 0), in_pieces=True)
+
+
+@pytest.mark.parametrize('background', [0, 90, 255])
+def test_every_colour_is_an_object_and_gray_is_background(tmp_path, background):
+    values = np.full((2, 4, 3), background, np.uint8)
+    # Blue, green, red, as OpenCV writes them; two pieces of one colour are one object.
+    values[0, 0] = values[1, 3] = (0, 0, 1)
+    values[0, 1], values[1, 1] = (3, 2, 1), (1, 0, 0)
+    expected = [[2, 3, 0, 0], [0, 1, 0, 2]]
+    np.testing.assert_array_equal(read_colour_map(write(tmp_path / 'a.png', values)), expected)
+    alpha = np.dstack([values, np.full((2, 4), 200, np.uint8)])
+    np.testing.assert_array_equal(read_colour_map(write(tmp_path / 'b.png', alpha)), expected)
+    # Without background, numbers begin at 1 all the same.
+    painted = write(tmp_path / 'c.png', values[:1, :2])
+    np.testing.assert_array_equal(read_colour_map(painted), [[1, 2]])
+
+
+def test_colour_map_of_one_channel_is_a_label_map(tmp_path):
+    path = write(tmp_path / 'a.tif', LABELS.astype(np.uint16))
+    np.testing.assert_array_equal(read_colour_map(path), LABELS)
+    with pytest.raises(ValueError, match=r'b.png: is a colour image \(4, 5, 3\)'):
+        read_colour_map(write(tmp_path / 'b.png', np.ones((4, 5, 3), np.uint16)))
 
 
 @pytest.mark.parametrize('name', ['a.png', 'a.npy', 'a.tif'])

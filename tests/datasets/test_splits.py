@@ -1,3 +1,5 @@
+from collections import Counter
+
 import pytest
 
 from mmcell.datasets.splits import draw_validation, fold_splits, random_splits, read_splits
@@ -72,3 +74,11 @@ def test_validation_is_drawn_from_every_group():
     assert len({tuple(split['val']) for split in draws}) > 8
     reordered = {organ: stems[::-1] for organ, stems in reversed(groups.items())}
     assert draw_validation(reordered, 1, 3) == draws[3]
+
+
+def test_validation_is_drawn_from_every_group_by_number_or_by_fraction():
+    groups = {'a': [f'a{k}' for k in range(10)], 'b': ['b0', 'b1', 'b2']}
+    for per_group, expected in ((1, {'a': 1, 'b': 1}), (0.3, {'a': 3, 'b': 1}), (0.1, {'a': 1})):
+        splits = draw_validation(groups, per_group, seed=0)
+        assert Counter(stem[0] for stem in splits['val']) == expected
+        assert sorted(splits['train'] + splits['val']) == sum(groups.values(), [])

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -46,3 +48,10 @@ def test_a_mask_that_does_not_fit_its_box_is_refused():
         )
     with pytest.raises(ValueError, match='one entry per object'):
         FoundObjects(objects.boxes, [], objects.scores, objects.classes, objects.ids, objects.ranks)
+
+
+def test_limits_are_kept_and_joined():
+    objects = FoundObjects.from_label_map(LABELS)
+    limited = [replace(objects, limits=names) for names in (('b',), ('b', 'a'), ())]
+    assert limited[0][objects.ids > 3].limits == ('b',)
+    assert FoundObjects.cat(limited).limits == ('a', 'b')

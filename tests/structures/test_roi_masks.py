@@ -222,3 +222,18 @@ def test_cuda_equals_cpu():
     assert moved.device.type == 'cuda'
     assert moved.to_label_map(scores).cpu().equal(masks.to_label_map(scores))
     assert moved.to_rle() == masks.to_rle()
+
+
+def test_patches_lie_on_their_whole_pixel_boxes():
+    boxes = torch.tensor([[1.5, 2.0, 4.5, 4.0], [-2.0, 0.0, 2.0, 2.0]])
+    masks = RoiMasks(boxes, torch.ones(2, 4, 4), (8, 9))
+    (first, corner), (second, at_border) = masks.to_patches()
+    assert corner == (1, 2) and first.shape == (2, 4)
+    assert at_border == (0, 0) and second.tolist() == [[True, True], [True, True]]
+
+
+def test_rescaled_masks_cover_the_same_part_of_the_image():
+    masks = RoiMasks(torch.tensor([[1.0, 2.0, 3.0, 4.0]]), torch.ones(1, 2, 2), (6, 8))
+    larger = masks.rescale((2, 3, 2, 3), (18, 16))
+    assert larger.boxes.tolist() == [[2, 6, 6, 12]] and larger.shape == (1, 18, 16)
+    assert int(larger.to_bitmaps(threshold=0.01).sum()) == 4 * 6

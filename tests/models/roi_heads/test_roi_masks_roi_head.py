@@ -157,7 +157,7 @@ def test_images_without_detections_have_no_masks(head_and_levels, counts):
 
 
 @pytest.mark.parametrize(('limit', 'named'), [(4, True), (3, True), (5, False), (-1, False)])
-def test_image_that_reaches_the_limit_of_detections_is_named(
+def test_image_file_that_reaches_the_limit_of_detections_is_named(
     head_and_levels, monkeypatch, limit, named
 ):
     head, levels = head_and_levels
@@ -166,7 +166,7 @@ def test_image_that_reaches_the_limit_of_detections_is_named(
     monkeypatch.setattr(
         roi_masks_roi_head, 'print_log', lambda message, *args: messages.append(message)
     )
-    head.predict_mask(levels, METAS, detections((4, 0)), rescale=True)
+    head.predict_mask(levels, METAS, detections((4, 4)), rescale=True)  # the second has no file
     assert [message.startswith('a.png: 4 detections') for message in messages] == [True] * named
 
 

@@ -1,0 +1,110 @@
+"""A look at the input before a long run: what was read, and how long it will take."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.table import Table
+
+from mmcell.inference.detect import magnification
+from mmcell.inference.input_report import Description, describe
+from mmcell.inference.network import Network
+from mmcell.inference.options import PredictOptions, make_task, remarks, tile_plan
+from mmcell.inference.sources import ImageSource, open_sources
+from mmcell.inference.stream import ImageTask, find_tile
+
+
+@dataclass(frozen=True)
+class InputRow:
+    """An image of the input.
+
+    Attributes:
+        path: the file.
+        description: what was read; None if it could not be.
+        tiles: their number.
+        remark: what to know about it, or what is wrong.
+    """
+
+    path: Path
+    description: Description | None
+    tiles: int
+    remark: str
+
+
+def look_at(
+    files: Sequence[Path], options: PredictOptions, network: Network | None = None
+) -> Iterator[InputRow]:
+    """Describe the images of files one after the other; writes nothing.
+
+    Args:
+        files: as ``find_inputs`` gives them.
+        options: how they would be segmented.
+        network: the model, if it is known: its pixel size decides on the number of tiles.
+    """
+    for path in files:
+        try:
+            sources = open_sources(path, **options.reading)
+        except Exception as error:  # whatever is wrong with one file, the others count
+            yield InputRow(path, None, 0, _one_line(error))
+            continue
+        for source in sources:
+            with source:
+                try:
+                    yield _look(source, options, network)
+                except Exception as error:
+                    yield InputRow(path, None, 0, _one_line(error))
+
+
+def _look(source: ImageSource, options: PredictOptions, network: Network | None) -> InputRow:
+    model_mpp = options.model_mpp or (network.mpp if network else None)
+    plan = tile_plan(source.size, magnification(source.mpp, model_mpp), network, options)
+    notes = remarks(source, network, options)
+    return InputRow(source.path, describe(source, options.percentiles), len(plan), '; '.join(notes))
+
+
+def seconds_per_tile(row: InputRow, options: PredictOptions, network: Network) -> float:
+    """Measure the tile in the middle of an image, once the network is warm."""
+    sources = open_sources(row.path, **options.reading)
+    (source,) = (s for s in sources if s.name == row.description.name)
+    with source:
+        task: ImageTask = make_task(source, network, options)
+        middle = len(task.plan) // 2
+        for _ in range(2):
+            start = time.perf_counter()
+            find_tile(task, middle)
+            seconds = time.perf_counter() - start
+    return seconds
+
+
+def as_table(rows: Sequence[InputRow]) -> Table:
+    """The report as it is printed."""
+    table = Table('image', 'size', 'axes', 'pixels', 'range', 'shown', 'um/px', 'tiles', 'remark')
+    for row in rows:
+        found = row.description
+        if found is None:
+            table.add_row(row.path.name, *[''] * 7, row.remark)
+            continue
+        ranges = [
+            f'{low:g}..{high:g}'
+            for name, low, high in zip(found.channels, found.low, found.high, strict=True)
+            if name in found.shown
+        ]
+        table.add_row(
+            row.path.name if found.name.startswith(row.path.stem) else found.name,
+            f'{found.size[1]} x {found.size[0]}',
+            found.axes,
+            found.dtype,
+            ' '.join(dict.fromkeys(ranges)),
+            ' '.join(found.shown),
+            '?' if found.mpp is None else f'{found.mpp:g}',
+            str(row.tiles),
+            row.remark,
+        )
+    return table
+
+
+def _one_line(error: Exception) -> str:
+    return ' '.join(str(error).split()) or repr(error)

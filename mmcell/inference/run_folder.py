@@ -1,0 +1,209 @@
+"""The folder of a prediction run: what was done, how, and what failed."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, NamedTuple, TextIO
+
+from mmcell.engine.errors import DataError
+from mmcell.inference.writers import output_paths
+
+RUN, SUMMARY, FAILURES = 'run.json', 'summary.csv', 'failures.csv'
+SUMMARY_COLUMNS = (
+    *('image', 'page', 'name', 'width', 'height', 'channels', 'mpp', 'tiles', 'objects'),
+    *('mean_area_px', 'seconds', 'remarks'),
+)
+FAILURE_COLUMNS = ('image', 'name', 'error')
+
+
+class Failure(NamedTuple):
+    """An image that gave no result.
+
+    Attributes:
+        image: the file.
+        name: of its results, '' if the file could not be opened.
+        error: what went wrong, in one line.
+    """
+
+    image: Path
+    name: str
+    error: str
+
+
+class RunFolder:
+    """Opens a folder for results; use it in a ``with`` statement.
+
+    ``run.json`` says how the results were made, from the start on; ``summary.csv`` has a row for
+    each image that is done, written when all its files are; ``failures.csv`` is there if an image
+    failed. A run that is interrupted leaves what is done.
+
+    Args:
+        path: made if missing.
+        record: what ``run.json`` is to say; ``settings`` within it are what a resumed run must
+            have in common with the former one.
+        save: kinds of files, as ``open_writers`` names them.
+        resume: keep the results of a former run.
+        overwrite: delete the results of a former run.
+
+    Raises:
+        DataError: If the folder holds results and neither is given, both are, or the former run
+            had other settings.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        record: Mapping[str, Any],
+        save: Iterable[str],
+        *,
+        resume: bool = False,
+        overwrite: bool = False,
+    ) -> None:
+        self.path, self._record, self._save = path, dict(record), tuple(save)
+        self.failures: list[Failure] = []
+        self.num_done = 0
+        self.remarks: Counter[str] = Counter()
+        self._files: list[TextIO] = []
+        if resume and overwrite:
+            raise DataError(
+                '--resume keeps the results in --out, --overwrite deletes them: not both'
+            )
+        former = _read_run(path)
+        if former is not None and not (resume or overwrite):
+            raise DataError(
+                f'{path} holds results already: --resume goes on with them, --overwrite deletes '
+                'them, or choose another --out'
+            )
+        self._rows: list[dict[str, str]] = []
+        if former is not None and overwrite:
+            _delete_results(path, former)
+        elif former is not None:
+            _require_equal(path, former['settings'], self._record['settings'])
+            self._rows = [row for row in _read_rows(path / SUMMARY) if self._is_whole(row['name'])]
+            earlier = {key: former.get(key) for key in ('started', 'ended', 'status', 'command')}
+            self._record['earlier_runs'] = [*former.get('earlier_runs', []), earlier]
+        self.resumed_names = {row['name'] for row in self._rows}
+        self._resumed_pages = Counter(row['image'] for row in self._rows)
+        self._num_pages = {row['image']: row['page'].partition('/')[2] for row in self._rows}
+
+    def __enter__(self) -> RunFolder:
+        self.path.mkdir(parents=True, exist_ok=True)
+        (self.path / FAILURES).unlink(missing_ok=True)
+        self._record.update(status='running', started=_now(), ended=None)
+        self._write_run()
+        # Rows that are taken over are written anew: a killed run may have left half of one.
+        self._summary = self._open_table(SUMMARY, SUMMARY_COLUMNS, self._rows)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        for file in self._files:
+            file.close()
+        status = 'interrupted' if kind is not None else 'failures' if self.failures else 'done'
+        self._record.update(status=status, ended=_now())
+        self._record.update(images_done=self.num_done, images_failed=len(self.failures))
+        self._write_run()
+
+    def has_all_pages(self, image: Path) -> bool:
+        """Whether a former run has done every image of a file."""
+        done = self._resumed_pages[str(image)]
+        return done > 0 and self._num_pages[str(image)] == str(done)
+
+    def add(self, row: Mapping[str, Any], remarks: Sequence[str]) -> None:
+        """Note an image whose files are complete; ``remarks`` fill the column of this name."""
+        self.num_done += 1
+        self.remarks.update(remarks)
+        self._summary.writerow({**row, 'remarks': '; '.join(remarks)})
+        self._files[0].flush()
+
+    def fail(self, image: Path, name: str, error: Exception) -> None:
+        """Note an image that gave no result."""
+        failure = Failure(image, name, ' '.join(str(error).split()) or repr(error))
+        if not self.failures:
+            self._failures = self._open_table(FAILURES, FAILURE_COLUMNS, [])
+        self.failures.append(failure)
+        self._failures.writerow(failure._asdict())
+        self._files[1].flush()
+
+    def _open_table(
+        self, name: str, columns: tuple[str, ...], rows: list[dict[str, str]]
+    ) -> csv.DictWriter:
+        file = open(self.path / name, 'w', newline='', encoding='utf-8')  # noqa: SIM115
+        self._files.append(file)
+        table = csv.DictWriter(file, columns)
+        table.writeheader()
+        table.writerows(rows)
+        file.flush()
+        return table
+
+    def _is_whole(self, name: str) -> bool:
+        paths = output_paths(self._save, self.path, name).values()
+        return all(path.exists() for path in paths)
+
+    def _write_run(self) -> None:
+        part = self.path / f'{RUN}.part'
+        part.write_text(json.dumps(self._record, indent=2, default=str) + '\n', encoding='utf-8')
+        os.replace(part, self.path / RUN)
+
+
+def _read_run(path: Path) -> dict[str, Any] | None:
+    """What a former run has left, None if there was none."""
+    try:
+        run = json.loads((path / RUN).read_text(encoding='utf-8'))
+    except FileNotFoundError:
+        if (path / SUMMARY).exists():
+            raise DataError(
+                f'{path} holds a {SUMMARY} but no {RUN}: choose another --out'
+            ) from None
+        return None
+    except (OSError, ValueError) as error:
+        raise DataError(f'{path / RUN} cannot be read: {error}') from error
+    if not isinstance(run, dict) or 'settings' not in run:
+        raise DataError(f'{path / RUN} is not of mmcell predict: choose another --out')
+    return run
+
+
+def _read_rows(path: Path) -> Iterator[dict[str, str]]:
+    if not path.exists():
+        return
+    with open(path, newline='', encoding='utf-8') as file:
+        for row in csv.DictReader(file):
+            if None not in row.values():  # whole
+                yield row
+
+
+def _require_equal(path: Path, former: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    now = json.loads(json.dumps(now, default=str))
+    differ = [
+        f'{key} was {former.get(key)!r}, is {now.get(key)!r}'
+        for key in sorted({*former, *now})
+        if former.get(key) != now.get(key)
+    ]
+    if differ:
+        raise DataError(
+            f'the results in {path} were made with other settings: {"; ".join(differ)}. Give the '
+            'same ones, or choose another --out.'
+        )
+
+
+def _delete_results(path: Path, former: Mapping[str, Any]) -> None:
+    """Delete the files that a former run has written, and no others."""
+    names = former['settings'].get('save', [])
+    for row in _read_rows(path / SUMMARY):
+        for file in output_paths(names, path, row['name']).values():
+            if file.is_dir():
+                shutil.rmtree(file)
+            else:
+                file.unlink(missing_ok=True)
+    for name in (SUMMARY, FAILURES, RUN):
+        (path / name).unlink(missing_ok=True)
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec='seconds')

@@ -1,0 +1,341 @@
+"""The objects of images of any size, tile by tile, as if each had been segmented at once.
+
+Each tile is read, shown to the network and sorted out on its own, in any process; putting tiles
+together is light and happens in one place, in raster order, so that the result does not depend on
+who did which tile. See :mod:`mmcell.functional.tiling` for cores, overlap and halo.
+
+Tiles of all images stand in one queue, so that a slide and a folder of small images keep workers
+busy alike, and several tiles of either pass through the network together. What goes wrong with an
+image ends that image alone.
+"""
+
+from __future__ import annotations
+
+import functools
+import pickle
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from mmcell.functional.tiling import TilePlan
+from mmcell.inference.distribution import OrderedMap, in_process
+from mmcell.inference.tile_merging import Frontier
+from mmcell.inference.tile_objects import TileResult, sort_out
+from mmcell.structures import FoundObjects
+
+# Segments uint8 (h, w, 3) RGB: every object above the score threshold, overlaps allowed, boxes in
+# the coordinates of the pixels it got.
+Detect = Callable[[npt.NDArray[np.uint8]], FoundObjects]
+
+# Detectors that a process keeps: images of one run differ in pixel size at most.
+_KEPT_DETECTORS = 8
+
+
+class Source(Protocol):
+    """An image that is read piece by piece, as ``ImageSource``."""
+
+    size: tuple[int, int]
+
+    def read(self, x1: int, y1: int, x2: int, y2: int) -> npt.NDArray[Any]:
+        """(h, w, C) stored pixels."""
+
+
+class Display(Protocol):
+    """Makes stored pixels what the network was trained on, as ``DisplayRange``."""
+
+    def to_rgb8(self, pixels: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+        """(h, w, 3)."""
+
+
+@dataclass(frozen=True)
+class ImageTask:
+    """An image and how it is to be segmented; can be pickled.
+
+    Attributes:
+        source: the image.
+        detect_factory: builds what finds objects in a window; hashable. Windows of equal factories
+            share what it builds, and go to its ``batch(windows)`` together where it has one.
+        plan: the tiles.
+        display_range: how stored pixels become what the network sees.
+        tiles: numbers of the tiles to do, ascending, e.g. those with tissue
+            (:meth:`TilePlan.tiles_with`); all if None.
+
+    Raises:
+        ValueError: If plan and image differ in size, or ``tiles`` is not ascending.
+    """
+
+    source: Source
+    detect_factory: Callable[[], Detect]
+    plan: TilePlan
+    display_range: Display
+    tiles: Sequence[int] | None = None
+
+    def __post_init__(self) -> None:
+        if tuple(self.plan.size) != tuple(self.source.size):
+            raise ValueError(
+                f'plan is for an image of {self.plan.size}, this one is {self.source.size}'
+            )
+        if self.tiles is not None and any(
+            a >= b for a, b in zip(self.tiles, self.tiles[1:], strict=False)
+        ):
+            raise ValueError('tiles must be numbers of tiles in ascending order')
+
+    @property
+    def numbers(self) -> Sequence[int]:
+        """The tiles to do."""
+        return range(len(self.plan)) if self.tiles is None else self.tiles
+
+
+@dataclass
+class Found:
+    """Some final objects of an image.
+
+    Attributes:
+        task: the image.
+        objects: they share no pixel, and ids go on from 1 within the image.
+        pixels: (h, w, C) as stored, of a part of the image that covers them.
+        corner: x, y of its upper left pixel.
+        error: set by whoever cannot use them, such as on a full disk: the image ends there.
+    """
+
+    task: ImageTask
+    objects: FoundObjects
+    pixels: npt.NDArray[Any]
+    corner: tuple[int, int]
+    error: Exception | None = None
+
+
+@dataclass(frozen=True)
+class TileDone:
+    """A tile of an image is done; ``limits`` are those of the model that it reached."""
+
+    task: ImageTask
+    done: int
+    limits: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Finished:
+    """An image is done; ``error`` is what went wrong, None if nothing did."""
+
+    task: ImageTask
+    error: Exception | None = None
+
+
+def find_in_images(
+    tasks: Iterable[ImageTask], ordered_map: OrderedMap = in_process, batch_size: int = 1
+) -> Iterator[Found | TileDone | Finished]:
+    """Segment images.
+
+    Pixels that several masks cover go to the one of highest rank, of equal ranks to the one whose
+    box begins further up, then further left: nothing depends on the tiles or on who does them.
+    Masks that keep no pixel are left out.
+
+    Args:
+        tasks: taken as they are needed: with workers some images ahead.
+        ordered_map: does the tiles, here or elsewhere.
+        batch_size: tiles that are done together, of one or of several images.
+
+    Yields:
+        Of one image after the other: :class:`Found` where there are objects, a :class:`TileDone`
+        after each tile, one :class:`Finished` at the end. Memory is that of a tile for each worker,
+        and what lies within the overlap of the lower border of one row of tiles.
+    """
+    open_images: deque[_OpenImage] = deque()
+    items = _tiles_of(tasks, open_images)
+    yield from _events(_TileWork, items, open_images, ordered_map, batch_size)
+
+
+def find_in_image(
+    task: ImageTask, ordered_map: OrderedMap = in_process
+) -> Iterator[Found | TileDone | Finished]:
+    """The same for one image; what the task holds travels to workers once, not with each tile."""
+    open_images: deque[_OpenImage] = deque()
+    items = (item._replace(task=None) for item in _tiles_of([task], open_images))
+    yield from _events(functools.partial(_TileWork, task), items, open_images, ordered_map, 1)
+
+
+def find_tile(task: ImageTask, index: int) -> TileResult:
+    """Do one tile of an image, here and now.
+
+    Raises:
+        Exception: Whatever goes wrong.
+    """
+    (outcome,) = _TileWork()([_TileItem(task, index)])
+    if isinstance(outcome, _TileFailure):
+        raise outcome.error
+    return outcome[0]
+
+
+class _TileItem(NamedTuple):
+    task: ImageTask | None  # None: the one that the worker has already
+    index: int
+
+
+class _TileFailure:
+    """What went wrong with a tile; travels even if the error cannot."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        try:
+            pickle.loads(pickle.dumps(self.error))
+        except Exception:  # whatever a library's error does there
+            return _TileFailure, (RuntimeError(str(self.error)),)
+        return _TileFailure, (self.error,)
+
+
+_TileOutcome = tuple[TileResult, tuple[str, ...]] | _TileFailure
+
+
+class _TileWork:
+    """What a worker does with a few tiles: ``_TileWork()(items)``."""
+
+    def __init__(self, task: ImageTask | None = None) -> None:
+        self._task = task
+        self._detector = functools.lru_cache(_KEPT_DETECTORS)(lambda factory: factory())
+
+    def __call__(self, items: Sequence[_TileItem]) -> list[_TileOutcome]:
+        """Read, show to the network and sort out; an outcome for each item."""
+        items = [_TileItem(task or self._task, index) for task, index in items]
+        outcomes: list[Any] = [None] * len(items)
+        together: dict[Any, list[int]] = {}
+        stored: dict[int, npt.NDArray[Any]] = {}
+        for k, (task, index) in enumerate(items):
+            try:
+                stored[k] = task.source.read(*task.plan[index].window)
+                together.setdefault(task.detect_factory, []).append(k)
+            except Exception as error:  # whatever is wrong with one image, the others count
+                outcomes[k] = _TileFailure(error)
+        for factory, members in together.items():
+            windows = [items[k].task.display_range.to_rgb8(stored[k]) for k in members]
+            for k, found in zip(members, self._detect(factory, windows), strict=True):
+                if isinstance(found, _TileFailure):
+                    outcomes[k] = found
+                else:
+                    outcomes[k] = _sorted_out(items[k], stored[k], found), found.limits
+        return outcomes
+
+    def _detect(
+        self, factory: Callable[[], Detect], windows: list[npt.NDArray[np.uint8]]
+    ) -> list[FoundObjects | _TileFailure]:
+        detect = self._detector(factory)
+        try:
+            if len(windows) > 1 and hasattr(detect, 'batch'):
+                return detect.batch(windows)
+            return [detect(window) for window in windows]
+        except Exception as error:
+            if len(windows) == 1:
+                return [_TileFailure(error)]
+            # One of them; the others are innocent.
+            return [found for window in windows for found in self._detect(factory, [window])]
+
+
+def _sorted_out(item: _TileItem, stored: npt.NDArray[Any], found: FoundObjects) -> TileResult:
+    tile = item.task.plan[item.index]
+    x, y, *_ = tile.window
+    shifted = replace(found, boxes=found.boxes + np.array([x, y, x, y]))
+    settled, candidates = sort_out(shifted, tile, item.task.plan)
+    x1, y1, x2, y2 = tile.region
+    has_objects = len(settled) or len(candidates.objects)
+    # A copy where it is a part, so that the rest of the window is freed.
+    pixels = np.ascontiguousarray(stored[y1 - y : y2 - y, x1 - x : x2 - x])
+    return TileResult(item.index, settled, candidates, pixels if has_objects else None, (x1, y1))
+
+
+@dataclass
+class _OpenImage:
+    """An image some of whose tiles are under way."""
+
+    task: ImageTask
+    frontier: Frontier = field(init=False)
+    taken: int = 0
+    count: int = 0
+    error: Exception | None = None
+    issued: int = 0
+
+    def __post_init__(self) -> None:
+        self.frontier = Frontier(self.task.plan, self.task.source.read)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether no outcome is to come; a failed image gets no more tiles."""
+        return self.taken == (len(self.task.numbers) if self.error is None else self.issued)
+
+    def take(self, outcome: _TileOutcome) -> Iterator[Found | TileDone]:
+        """Use the outcome of the next tile; after an error, nothing is used any more."""
+        numbers = self.task.numbers
+        # Tiles that are left out are done as soon as those before them are.
+        following = self.taken + 1
+        done = (numbers[following] if following < len(numbers) else len(self.task.plan)) - 1
+        self.taken += 1
+        if self.error is not None:
+            return
+        if isinstance(outcome, _TileFailure):
+            self.error = outcome.error
+            return
+        result, limits = outcome
+        try:
+            batches = self.frontier.add(result, done)
+        except Exception as error:  # such as a part of the image that cannot be read again
+            self.error = error
+            return
+        for objects, pixels, corner in batches:
+            ids = np.arange(self.count + 1, self.count + len(objects) + 1)
+            self.count += len(objects)
+            found = Found(self.task, replace(objects, ids=ids), pixels, corner)
+            yield found
+            if found.error is not None:
+                self.error = found.error
+                return
+        yield TileDone(self.task, self.taken, limits)
+
+
+def _finished(open_images: deque[_OpenImage]) -> Iterator[Finished]:
+    while open_images and open_images[0].is_done:
+        image = open_images.popleft()
+        yield Finished(image.task, image.error)
+
+
+def _events(
+    work: Callable[[], _TileWork],
+    items: Iterator[_TileItem],
+    open_images: deque[_OpenImage],
+    ordered_map: OrderedMap,
+    batch_size: int,
+) -> Iterator[Found | TileDone | Finished]:
+    for results in ordered_map(work, _chunks(items, batch_size)):
+        for result in results:
+            yield from _finished(open_images)
+            yield from open_images[0].take(result)
+            yield from _finished(open_images)
+    yield from _finished(open_images)
+
+
+def _tiles_of(tasks: Iterable[ImageTask], open_images: deque[_OpenImage]) -> Iterator[_TileItem]:
+    """All tiles; an image that has failed meanwhile gets no more of them."""
+    for task in tasks:
+        image = _OpenImage(task)
+        open_images.append(image)
+        bare = replace(task, tiles=None)  # thousands of numbers, of no use to a worker
+        for index in task.numbers:
+            if image.error is not None:
+                break
+            image.issued += 1
+            yield _TileItem(bare, index)
+
+
+def _chunks(items: Iterator[_TileItem], size: int) -> Iterator[list[_TileItem]]:
+    chunk = []
+    for item in items:
+        chunk.append(item)
+        if len(chunk) == size:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk

@@ -1,0 +1,21 @@
+"""What was found, as files that other tools read."""
+
+from mmcell.inference.writers.base import Writer
+from mmcell.inference.writers.opening import (
+    Writers,
+    check_names,
+    format_of,
+    open_files,
+    open_writers,
+    output_paths,
+)
+
+__all__ = [
+    'Writer',
+    'Writers',
+    'check_names',
+    'format_of',
+    'open_files',
+    'open_writers',
+    'output_paths',
+]

@@ -1,0 +1,210 @@
+"""What every writer shares: a batch of objects, and files that appear complete or not at all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from mmcell.functional.polygons import Rings, label_map_to_polygons
+from mmcell.inference.measurements import measure, round_floats
+from mmcell.structures import FoundObjects
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from mmcell.inference.intensity import DisplayRange
+    from mmcell.inference.sources import ImageSource
+
+Color = tuple[int, int, int]
+
+
+class Writer(Protocol):
+    """Takes the objects of one image, some at a time, into one or more files.
+
+    What ``open_writers`` returns. Memory grows neither with the number of objects nor with the
+    image. Each file is a :class:`FileWriter`.
+    """
+
+    def write(self, objects: FoundObjects, pixels: npt.NDArray, corner: tuple[int, int]) -> None:
+        """Add objects.
+
+        Args:
+            objects: final ones, which share no pixel; each has at least one, and an id that no
+                call before this one had.
+            pixels: (h, w, C) as stored, of a window that covers the objects.
+            corner: x, y of the window's upper left pixel in the image.
+
+        Raises:
+            ValueError: If objects share pixels, have none, or reach out of the window.
+            OutputError: If a file cannot be written, such as on a full disk.
+        """
+
+    def close(self) -> list[Path]:
+        """Complete the files and give them their names; returns those.
+
+        Raises:
+            OutputError: If a file cannot be written.
+        """
+
+    def discard(self) -> None:
+        """Remove what was written and not closed. Does nothing after :meth:`close`."""
+
+
+@dataclass(frozen=True)
+class ImageContext:
+    """What writers need to know besides the objects.
+
+    Attributes:
+        source: the image; its name, size, channels, dtype and pixel size are used, its pixels only
+            for pictures.
+        classes: the model's class names.
+        colors: RGB of each class.
+        display_range: from stored pixels to RGB; for pictures.
+    """
+
+    source: ImageSource
+    classes: Sequence[str]
+    colors: Sequence[Color]
+    display_range: DisplayRange | None = None
+
+    def to_rgb8(self, pixels: npt.NDArray) -> npt.NDArray[np.uint8]:
+        """(h, w, C) pixels as stored to (h, w, 3) RGB."""
+        if self.display_range is None:
+            from mmcell.inference.intensity import DisplayRange
+
+            return DisplayRange.of(self.source).to_rgb8(pixels)
+        return self.display_range.to_rgb8(pixels)
+
+    def no_objects(self) -> Batch:
+        """A batch without objects, whose table has the columns of those with."""
+        nothing = np.zeros((0, 0, len(self.source.channels)), self.source.dtype)
+        return Batch(FoundObjects.empty(), nothing, (0, 0), self)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Objects of one call, and what several writers compute from them, each once.
+
+    Attributes:
+        objects: as :meth:`Writer.write` takes them.
+        pixels: (h, w, C).
+        corner: x, y.
+        context: of the image.
+    """
+
+    objects: FoundObjects
+    pixels: npt.NDArray
+    corner: tuple[int, int]
+    context: ImageContext = field(repr=False)
+
+    @cached_property
+    def index_map(self) -> npt.NDArray[np.int32]:
+        """(h, w) of the window: k + 1 where the k-th object of the batch is, 0 elsewhere.
+
+        Raises:
+            ValueError: As :meth:`Writer.write`.
+        """
+        height, width = self.pixels.shape[:2]
+        boxes = self.objects.boxes - np.array([*self.corner, *self.corner])
+        outside = (boxes[:, :2] < 0).any(axis=1) | (boxes[:, 2:] > (width, height)).any(axis=1)
+        if outside.any():
+            raise ValueError(
+                f'object {self.objects.ids[outside.argmax()]} reaches out of the window of '
+                f'{height} x {width} pixels at x, y = {self.corner}'
+            )
+        painted = np.zeros((height, width), dtype=np.int32)
+        for k, (x1, y1, x2, y2) in enumerate(boxes.tolist()):
+            painted[y1:y2, x1:x2][self.objects.patches[k]] = k + 1
+        visible = np.bincount(painted.ravel(), minlength=len(boxes) + 1)[1:]
+        wrong = (visible != self.objects.areas) | (visible == 0)
+        if wrong.any():
+            raise ValueError(
+                f'object {self.objects.ids[wrong.argmax()]} has no pixel or shares some with '
+                'another one; writers take flattened objects'
+            )
+        return painted
+
+    @cached_property
+    def label_map(self) -> npt.NDArray[np.int64]:
+        """(h, w) of the window: ids."""
+        return np.concatenate([[0], self.objects.ids])[self.index_map]
+
+    @cached_property
+    def polygons(self) -> list[list[Rings]]:
+        """Outlines of each object in the image, as ``trace_polygons`` gives them."""
+        by_index = label_map_to_polygons(self.index_map, self.corner)
+        return [by_index[k + 1] for k in range(len(self.objects))]
+
+    @cached_property
+    def table(self) -> pd.DataFrame:
+        """A row per object, as :func:`~mmcell.inference.measurements.measure` makes it."""
+        source = self.context.source
+        return measure(
+            self.objects,
+            self.pixels,
+            self.corner,
+            image=source.name,
+            size=source.size,
+            channels=source.channels,
+            classes=self.context.classes,
+            mpp=source.mpp,
+        )
+
+    @cached_property
+    def text_table(self) -> pd.DataFrame:
+        """The table with 7 significant digits, which is what formats of text hold."""
+        return round_floats(self.table)
+
+
+class FileWriter(ABC):
+    """A writer of one file (or folder), under the name ``<path>.part`` until it is complete.
+
+    Subclasses implement :meth:`add` and :meth:`finish`, and extend :meth:`discard` where they hold
+    anything else.
+
+    Args:
+        path: of the complete file; its folder is made. A file of this name is replaced at the end.
+        context: of the image.
+    """
+
+    def __init__(self, path: Path, context: ImageContext) -> None:
+        self.path = path
+        self.part = path.with_name(f'{path.name}.part')
+        self.context = context
+        path.parent.mkdir(parents=True, exist_ok=True)
+        remove(self.part)  # of a run that was killed
+
+    @abstractmethod
+    def add(self, batch: Batch) -> None:
+        """Add the objects of a batch."""
+
+    @abstractmethod
+    def finish(self) -> None:
+        """Complete ``part``, and close it."""
+
+    def publish(self) -> None:
+        """Give the complete file its name."""
+        if self.path.is_dir():
+            shutil.rmtree(self.path)  # what os.replace does for files
+        os.replace(self.part, self.path)
+
+    def discard(self) -> None:
+        """Remove what was written under the name ``part``."""
+        remove(self.part)
+
+
+def remove(path: Path) -> None:
+    """Delete a file or folder, if there is one."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

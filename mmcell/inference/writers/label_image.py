@@ -1,0 +1,138 @@
+"""A label map that does not fit in memory: painted anywhere, then read tile by tile."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, suppress
+from pathlib import Path
+from typing import IO
+
+import imagecodecs
+import numpy as np
+import numpy.typing as npt
+
+Tile = npt.NDArray[np.int32]
+
+TILE = 512  # pixels; even, so that every second pixel of a tile is every second of the image
+_KEPT_TILES = 64  # of 1 MiB each
+_SMALLEST_LEVEL = 1024  # longer side of the last pyramid level, at most
+
+
+class LabelImage:
+    """An int32 image, 0 where nothing was painted.
+
+    A few tiles are in memory; the others are compressed in a temporary file without a name, which
+    the system removes even if the process is killed. Label maps compress thirtyfold and more, and
+    painting goes from window to neighbouring window, so that a tile is seldom moved.
+
+    Args:
+        size: height, width in pixels.
+        folder: for the temporary file: where the result goes, so that space is asked of one disk.
+    """
+
+    def __init__(self, size: tuple[int, int], folder: Path) -> None:
+        self.size = size
+        self.largest_id = 0
+        self._folder = folder
+        self._kept: OrderedDict[tuple[int, int], Tile] = OrderedDict()
+        self._stored: dict[tuple[int, int], tuple[int, int]] = {}  # offset, bytes
+        self._file: IO[bytes] | None = None
+
+    def paint(self, labels: npt.NDArray[np.integer], corner: tuple[int, int]) -> None:
+        """Paint the pixels of ``labels`` that are not 0.
+
+        Args:
+            labels: (h, w), inside the image.
+            corner: x, y of its upper left pixel.
+        """
+        left, top = corner
+        height, width = labels.shape
+        self.largest_id = max(self.largest_id, int(labels.max(initial=0)))
+        for row in range(top // TILE, -(-(top + height) // TILE)):
+            for column in range(left // TILE, -(-(left + width) // TILE)):
+                y, x = row * TILE - top, column * TILE - left
+                part = labels[max(y, 0) : y + TILE, max(x, 0) : x + TILE]
+                if not part.any():
+                    continue
+                y, x = max(-y, 0), max(-x, 0)
+                window = self._tile(row, column)[y : y + part.shape[0], x : x + part.shape[1]]
+                np.copyto(window, part, where=part != 0, casting='same_kind')
+
+    def tiles(self) -> Iterator[tuple[int, int, Tile]]:
+        """All tiles row by row: x, y of the corner, and (TILE, TILE), 0 beyond the image."""
+        for row in range(-(-self.size[0] // TILE)):
+            for column in range(-(-self.size[1] // TILE)):
+                if (row, column) in self._kept or (row, column) in self._stored:
+                    tile = self._tile(row, column)
+                else:
+                    tile = np.zeros((TILE, TILE), np.int32)
+                yield column * TILE, row * TILE, tile
+
+    def level_sizes(self) -> list[tuple[int, int]]:
+        """Sizes of the image and of its pyramid, every level half as large as the one before."""
+        sizes = [self.size]
+        while max(sizes[-1]) > _SMALLEST_LEVEL:
+            height, width = sizes[-1]
+            sizes.append((-(-height // 2), -(-width // 2)))
+        return sizes
+
+    def pyramid(self) -> Iterator[LabelImage]:
+        """This image, then each level: every second pixel of the one before, so that ids stay ids.
+
+        A level, this image too, is closed when the next one is asked for.
+        """
+        level = self
+        with ExitStack() as opened:
+            for size in self.level_sizes():
+                if size != level.size:
+                    below = opened.enter_context(closing(LabelImage(size, self._folder)))
+                    for x, y, tile in level.tiles():
+                        below.paint(tile[::2, ::2], (x // 2, y // 2))
+                    level.close()
+                    level = below
+                yield level
+
+    def to_array(self, dtype: npt.DTypeLike) -> npt.NDArray[np.integer]:
+        """The whole image; for those that are small."""
+        whole = np.zeros(self.size, dtype)
+        for x, y, tile in self.tiles():
+            window = whole[y : y + TILE, x : x + TILE]
+            window[:] = tile[: window.shape[0], : window.shape[1]]
+        return whole
+
+    def close(self) -> None:
+        """Free memory and the temporary file."""
+        self._kept.clear()
+        if self._file is not None:
+            with suppress(OSError):  # what a full disk did not take is wanted no longer
+                self._file.close()
+
+    def _tile(self, row: int, column: int) -> Tile:
+        key = (row, column)
+        if key in self._kept:
+            self._kept.move_to_end(key)
+            return self._kept[key]
+        if key in self._stored:
+            offset, length = self._stored[key]
+            assert self._file is not None
+            self._file.seek(offset)
+            raw = imagecodecs.zstd_decode(self._file.read(length))
+            tile = np.frombuffer(raw, np.int32).reshape(TILE, TILE).copy()
+        else:
+            tile = np.zeros((TILE, TILE), np.int32)
+        self._kept[key] = tile
+        if len(self._kept) > _KEPT_TILES:
+            self._store(*self._kept.popitem(last=False))
+        return tile
+
+    def _store(self, key: tuple[int, int], tile: Tile) -> None:
+        if self._file is None:
+            self._file = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115
+        encoded = imagecodecs.zstd_encode(tile, 1)
+        # A tile that returns changed goes to the end: its former place is lost, which is cheaper
+        # than to manage room that fits no longer.
+        offset = self._file.seek(0, 2)
+        self._file.write(encoded)
+        self._stored[key] = offset, len(encoded)

@@ -1,0 +1,91 @@
+"""Label maps as TIFF."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import tifffile
+
+from mmcell.inference.writers.base import Batch, FileWriter, ImageContext
+from mmcell.inference.writers.label_image import TILE, LabelImage
+
+# Larger images are tiled and get a pyramid. Below it, strips, which ImageJ reads without plugins.
+_MAX_STRIP_PIXELS = 4096 * 4096
+_CLASSIC_TIFF_BYTES = 2**32 - 2**25
+_UM_PER_CM = 10_000
+
+
+class LabelsWriter(FileWriter):
+    """A label map: 0 background, else the object's id; uint16, int32 if an id exceeds 65,535.
+
+    Compressed (Deflate, without predictor: what every reader knows). Images of more than 4096 x
+    4096 pixels are tiled OME-TIFF with a pyramid, BigTIFF where 4 GiB might not do. The pixel size
+    is in the resolution tags. Written without objects, too.
+    """
+
+    def __init__(self, path: Path, context: ImageContext) -> None:
+        super().__init__(path, context)
+        self._image = LabelImage(context.source.size, path.parent)
+
+    def add(self, batch: Batch) -> None:
+        """Paint the objects."""
+        self._image.paint(batch.label_map, batch.corner)
+
+    def finish(self) -> None:
+        """Encode the file: only now the largest id is known."""
+        dtype = label_dtype(self._image.largest_id)
+        if np.prod(self._image.size, dtype=np.int64) <= _MAX_STRIP_PIXELS:
+            options = _options(self.context.source.mpp)
+            tifffile.imwrite(self.part, self._image.to_array(dtype), metadata=None, **options)
+        else:
+            self._write_pyramid(dtype)
+        self._image.close()
+
+    def discard(self) -> None:
+        """Remove the file, and the pixels."""
+        self._image.close()
+        super().discard()
+
+    def _write_pyramid(self, dtype: npt.DTypeLike) -> None:
+        mpp = self.context.source.mpp
+        bound = 1.4 * np.prod(self._image.size, dtype=np.float64) * np.dtype(dtype).itemsize
+        below = len(self._image.level_sizes()) - 1
+        with (
+            tifffile.TiffWriter(self.part, bigtiff=bound > _CLASSIC_TIFF_BYTES, ome=True) as tiff,
+            closing(self._image.pyramid()) as pyramid,
+        ):
+            for k, level in enumerate(pyramid):
+                tiff.write(
+                    (tile.astype(dtype) for _, _, tile in level.tiles()),
+                    shape=level.size,
+                    dtype=dtype,
+                    tile=(TILE, TILE),
+                    subifds=0 if k else below,
+                    subfiletype=1 if k else 0,
+                    metadata=None if k else _ome_metadata(mpp),
+                    **_options(mpp, 2**k),
+                )
+
+
+def label_dtype(largest_id: int) -> npt.DTypeLike:
+    """uint16 where it holds the ids, else int32, which all label readers know."""
+    return np.uint16 if largest_id <= np.iinfo(np.uint16).max else np.int32
+
+
+def _options(mpp: float | None, downsampling: int = 1) -> dict[str, Any]:
+    options = {'photometric': 'minisblack', 'compression': 'zlib', 'maxworkers': 1}
+    if mpp is None:
+        return options
+    per_cm = _UM_PER_CM / (mpp * downsampling)
+    return {**options, 'resolution': (per_cm, per_cm), 'resolutionunit': 'CENTIMETER'}
+
+
+def _ome_metadata(mpp: float | None) -> dict[str, Any]:
+    if mpp is None:
+        return {'axes': 'YX'}
+    size = {f'PhysicalSize{axis}': mpp for axis in 'XY'}
+    return {'axes': 'YX', **size, 'PhysicalSizeXUnit': 'µm', 'PhysicalSizeYUnit': 'µm'}
