@@ -75,8 +75,14 @@ def tiny_coco(tmp_path_factory) -> Path:
 RESNET_CHANNELS = ([256, 512, 1024, 2048], [64, 128, 256, 512])
 # The first of them are also those of a decoder.
 FULL_RESOLUTION_CHANNELS = ([64, 64, 256, 512, 1024, 2048], [16, 32, 32, 64, 128, 256])
-FEW = {'num_groups': 4, 'init_cfg': None, 'max_per_img': 40}
-FEW |= {'peak_threshold': 0.0, 'score_thr': 0.05}  # untrained networks find something
+FEW = {
+    'num_groups': 4,
+    'init_cfg': None,
+    'max_per_img': 40,
+    'score_thr': 0.05,
+    'corner_topk': 40,
+    'peak_threshold': 0.0,
+}
 
 
 def _default_channels(kind: Any) -> dict[str, int]:
@@ -114,6 +120,10 @@ def _shrink(node: Any, num_classes: int = 1) -> Any:
         node['in_channels'] = 8
     if node.get('type') in ('ResNet', 'FullResolutionResNet'):
         node.update(depth=18, base_channels=8, frozen_stages=-1)
+    if node.get('type') == 'HourglassNet':
+        node.update(
+            downsample_times=2, stage_channels=[16] * 3, stage_blocks=[1] * 3, feat_channel=16
+        )
     if 'sampler' in node.get('rcnn', {}):
         node['rcnn']['sampler']['num'] = 24
     return node

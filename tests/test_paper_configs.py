@@ -244,3 +244,62 @@ def test_training_and_test_pipelines_of_a_config_build(name):
             assert DATASETS.get(dataset.type) is not None
             for transform in dataset.pipeline:
                 TRANSFORMS.build(transform)
+
+
+OBJECT_GUIDED = {'dsb2018': 402, 'plant': 284, 'neural_cell': 386}  # training images
+STRATEGIES = {  # k and beta of table II
+    'uniform_small': (1, 1),
+    'biased_small': (1, 0.5),
+    'uniform': (3, 3),
+    'mildly_biased': (3, 2),
+    'slightly_biased': (3, 1),
+    'greatly_biased': (5, 0.75),
+    'heavily_biased': (10, 0.75),
+}
+
+
+@pytest.mark.parametrize('data', OBJECT_GUIDED)
+def test_settings_of_the_object_guided_paper(data):
+    cfg = load(f'object_guided_{data}')
+    assert cfg.optim_wrapper.optimizer == dict(type='Adam', lr=1.25e-4)
+    epochs = cfg.train_cfg.max_iters * cfg.train_dataloader.batch_size / OBJECT_GUIDED[data]
+    assert 99 <= epochs <= 100
+    for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
+        sizes = [t.scale for t in loader.dataset.pipeline if t.type == 'Resize']
+        assert sizes == [(512, 512)]
+    assert {'RandomFlip', 'RandomCrop'} <= transforms(cfg)
+    assert transforms(cfg) & (NOISY | COLOURED | {'PhotoMetricDistortion'}) == set()
+    model = cfg.model
+    assert (model.backbone.depth, model.backbone.norm_cfg.type) == (50, 'BN')
+    assert model.neck.norm_cfg.type == 'BN'
+    heatmap = model.bbox_head.loss_center_heatmap
+    assert (heatmap.alpha, heatmap.gamma) == (2, 4)
+    points = model.point_head
+    assert (points.oversample, points.keep, points.pixels_per_point) == (3, 0.75, 8)
+
+
+@pytest.mark.parametrize('data', [*OBJECT_GUIDED, 'tiny_dsb2018'])
+def test_object_guided_without_refinement_differs_in_it_alone(data):
+    different = differences(
+        load(f'object_guided_wo_refine_{data}')._cfg_dict, load(f'object_guided_{data}')._cfg_dict
+    )
+    assert different == {'model.point_head'}
+
+
+@pytest.mark.parametrize('strategy', STRATEGIES)
+@pytest.mark.parametrize('data', OBJECT_GUIDED)
+def test_sampling_strategies_of_the_object_guided_paper(data, strategy):
+    child = load(f'ablations/object_guided_{data}_{strategy}')
+    points = child.model.point_head
+    assert (points.oversample, points.keep) == STRATEGIES[strategy]
+    different = differences(child._cfg_dict, load(f'object_guided_{data}')._cfg_dict)
+    assert different <= {'model.point_head.oversample', 'model.point_head.keep'}
+
+
+@pytest.mark.parametrize('data', ['dsb2018', 'neural_cell'])
+def test_cornernet_is_scored_by_boxes_and_differs_from_object_guided_in_the_model(data):
+    cornernet, ours = load(f'cornernet_{data}'), load(f'object_guided_{data}')
+    assert cornernet.model.type == 'CornerNet'
+    assert cornernet.val_evaluator[0].scores == ['box_ap', 'box_ap50', 'box_ap70', 'box_ap75']
+    different = {key.split('.')[0] for key in differences(cornernet._cfg_dict, ours._cfg_dict)}
+    assert {'optim_wrapper', 'train_cfg', 'train_dataloader'} & different == set()
