@@ -231,10 +231,15 @@ def masked_instance_norm(
         weight: (C,) scale.
         bias: (C,) shift.
         eps: added to the variance.
+
+    Returns:
+        float32 for values of 16 bits: sums over a box need the precision.
     """
     inside, count = rois.inside(), rois.sizes.prod(1)[:, None, None, None]
-    mean = rois.values.sum((2, 3), keepdim=True) / count
-    centered = (rois.values - mean) * inside
+    dtype = torch.promote_types(rois.values.dtype, torch.float32)
+    wide = rois.values.to(dtype)
+    mean = wide.sum((2, 3), keepdim=True) / count
+    centered = (wide - mean) * inside
     variance = centered.square().sum((2, 3), keepdim=True) / count
     scale = (variance + eps).rsqrt()
     if weight is not None:
@@ -252,8 +257,9 @@ def resize_rois(rois: PaddedRois, sizes: Tensor) -> PaddedRois:
         rois: n boxes.
         sizes: (n, 2) int64, rows and columns wanted.
     """
-    down = _resize_weights(rois.sizes[:, 0], sizes[:, 0], rois.values.shape[2], rois.values.dtype)
-    along = _resize_weights(rois.sizes[:, 1], sizes[:, 1], rois.values.shape[3], rois.values.dtype)
+    dtype = rois.values.dtype
+    down = _resize_weights(rois.sizes[:, 0], sizes[:, 0], rois.values.shape[2], dtype)
+    along = _resize_weights(rois.sizes[:, 1], sizes[:, 1], rois.values.shape[3], dtype)
     # Channels last, where both products are few and large.
     values = rois.values.permute(0, 2, 3, 1)
     tall = (down @ values.flatten(2)).unflatten(2, values.shape[2:])
@@ -348,7 +354,8 @@ def _resize_weights(source: Tensor, target: Tensor, padded: int, dtype: torch.dt
     """(n, largest target, padded) weights that resample one axis; rows of padding are zero."""
     cells = torch.arange(padded, device=source.device)
     wanted = torch.arange(int(target.max()) if len(target) else 0, device=source.device)
-    ratio = (source.to(dtype) / target)[:, None]
+    # Positions in 16 bits would be off by whole pixels; weights may be rounded.
+    ratio = (source.to(torch.promote_types(dtype, torch.float32)) / target)[:, None]
     positions = ((wanted + 0.5) * ratio - 0.5).clamp(min=0).minimum((source - 1)[:, None])
     weights = (1 - (positions[:, :, None] - cells).abs()).clamp(min=0)
-    return weights * (wanted < target[:, None])[:, :, None]
+    return (weights * (wanted < target[:, None])[:, :, None]).to(dtype)
