@@ -74,22 +74,25 @@ def enlarged_levels(boxes: Tensor, num_levels: int, enlarge: float = 1.1) -> Roi
     return _usable_levels(ends, sides.flip(2).long())
 
 
-def pixel_levels(boxes: Tensor, level_sizes: Sequence[tuple[int, int]]) -> RoiLevels:
+def pixel_levels(
+    boxes: Tensor, level_sizes: Sequence[tuple[int, int]], *, without_last_pixel: bool = False
+) -> RoiLevels:
     """Whole-pixel boxes on every level, for :func:`crop_pixels`.
 
     Args:
         boxes: (N, 4), x1, y1, x2, y2 in pixels of level 0.
         level_sizes: height and width of each of the L levels.
+        without_last_pixel: as in the authors' program, boxes end before the last row and column of
+            the map, although they are half-open.
 
     Returns:
-        Half-open boxes, rounded half to even and moved to the last pixel of the map at most. A box
-        has levels up to the first with a side below 2.
+        Half-open boxes, rounded half to even and cut off at the border. A box has levels up to the
+        first with a side below 2.
 
     Source: Yi et al., MICCAI 2019, 2.2; the rounding is in the authors' program.
     """
     strides = 2.0 ** torch.arange(len(level_sizes), device=boxes.device)
-    limits = torch.tensor([[w - 1, h - 1, w - 1, h - 1] for h, w in level_sizes])
-    limits = limits.to(boxes.device, boxes.dtype)
+    limits = boxes.new_tensor([[w, h, w, h] for h, w in level_sizes]) - int(without_last_pixel)
     ends = (boxes[:, None] / strides[:, None]).round().clamp(min=0).minimum(limits).long()
     return _usable_levels(ends, (ends[..., 2:] - ends[..., :2]).flip(2))
 
@@ -160,17 +163,21 @@ def crop_pixels(features: Tensor, boxes: Tensor, sizes: Tensor, batch_index: Ten
     """Cut whole pixels out of feature maps.
 
     Args:
-        features: (B, C, H, W).
+        features: (B, C, H, W), copied unless in channels-last layout.
         boxes: (n, 4) int64, x1, y1, x2, y2 of boxes on the map.
         sizes: (n, 2) int64, rows and columns.
         batch_index: (n,) int64, image of each box.
     """
     rows, columns = _largest(sizes)
-    device = features.device
-    y = (boxes[:, 1:2] + torch.arange(rows, device=device)).clamp(max=features.shape[2] - 1)
-    x = (boxes[:, :1] + torch.arange(columns, device=device)).clamp(max=features.shape[3] - 1)
-    values = features[batch_index[:, None, None], :, y[:, :, None], x[:, None]]
-    return _without_padding(values.permute(0, 3, 1, 2), sizes)
+    height, width = features.shape[2:]
+    y = (boxes[:, 1:2] + torch.arange(rows, device=boxes.device)).clamp(max=height - 1)
+    x = (boxes[:, :1] + torch.arange(columns, device=boxes.device)).clamp(max=width - 1)
+    row_starts = (batch_index[:, None] * height + y) * width
+    pixels = (row_starts[:, :, None] + x[:, None]).flatten()
+    # One row of channels per pixel: its gradient is a sum of rows, not of single numbers.
+    values = features.permute(0, 2, 3, 1).flatten(0, 2).index_select(0, pixels)
+    values = values.view(len(boxes), rows, columns, features.shape[1]).permute(0, 3, 1, 2)
+    return _without_padding(values, sizes)
 
 
 def crop_objects(
