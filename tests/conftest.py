@@ -74,8 +74,14 @@ def tiny_coco(tmp_path_factory) -> Path:
 
 RESNET_CHANNELS = ([256, 512, 1024, 2048], [64, 128, 256, 512])
 # The first of them are also those of a decoder.
-FULL_RESOLUTION_CHANNELS = ([64, 64, 256, 512, 1024, 2048], [16, 32, 32, 64, 128])
-FEW = {'num_groups': 4, 'init_cfg': None, 'max_per_img': 40, 'peak_threshold': 0.0}
+FULL_RESOLUTION_CHANNELS = ([64, 64, 256, 512, 1024, 2048], [16, 32, 32, 64, 128, 256])
+FEW = {
+    'num_groups': 4,
+    'init_cfg': None,
+    'max_per_img': 40,
+    'peak_threshold': 0.0,
+    'score_thr': 0.05,
+}
 
 
 def _default_channels(kind: Any) -> dict[str, int]:
@@ -109,6 +115,8 @@ def _shrink(node: Any, num_classes: int = 1) -> Any:
             node[key] = num_classes
         else:
             node[key] = FEW[key] if key in FEW else _shrink(value, num_classes)
+    if node.get('type') == 'CenterKeypointHead':
+        node['in_channels'] = 8
     if node.get('type') in ('ResNet', 'FullResolutionResNet'):
         node.update(depth=18, base_channels=8, frozen_stages=-1)
     if 'sampler' in node.get('rcnn', {}):

@@ -1,5 +1,5 @@
-# Object-guided instance segmentation (IEEE TMI 2021): ResNet-50, batch norm in the detection branch,
-# instance norm in the segmentation branch, auxiliary feature refinement.
+# Object-guided instance segmentation (IEEE TMI 2021): ResNet-50, batch norm in the detection
+# branch, instance norm in the segmentation branch, auxiliary feature refinement.
 num_classes = 1
 # Of a test image; scores of images that reach it are warned about (the authors' program: 500).
 max_objects = 500

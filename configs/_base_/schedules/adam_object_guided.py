@@ -1,4 +1,4 @@
-# The schedule of object-guided segmentation (IEEE TMI 2021): Adam, at first 1.25e-4, for 100 epochs.
+# The schedule of object-guided segmentation (IEEE TMI 2021): Adam, at first 1.25e-4, 100 epochs.
 # How the rate falls is not said: on a cosine here. Nor is the batch: 4 images here. Iterations
 # follow from the number of training images, in the config of a data set.
 train_cfg = dict(type='IterBasedTrainLoop', max_iters=10000, val_interval=500)

@@ -64,6 +64,9 @@ class CenterKeypointDetector(SingleStageDetector):
         batch_gt_instances, _, _ = unpack_gt_instances(batch_data_samples)
         objects = list(self.mask_head.segment_objects(levels, batch_gt_instances))
         losses.update(self.mask_head.loss(objects))
+        if not objects:
+            # Only masks are made of the finest level; its layers get a gradient of 0.
+            losses['loss_mask'] = losses['loss_mask'] + levels[0].sum() * 0
         if self.point_head is not None:
             losses.update(self.point_head.loss(objects))
         return losses

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -168,7 +169,8 @@ def mean_loss(losses: Sequence[Tensor], module: torch.nn.Module) -> Tensor:
     for some levels, and distributed training waits for gradients that do not come.
     """
     unused = sum(parameter.sum() for parameter in module.parameters()) * 0
-    return torch.cat(losses).mean() + unused if losses else unused
+    of_boxes = torch.cat([*losses, unused.new_zeros(0)])
+    return of_boxes.sum() / max(len(of_boxes), 1) + unused
 
 
 def label_layers(
@@ -219,4 +221,5 @@ def _report_too_small(counts: Tensor, img_meta: dict) -> None:
             f'{img_meta.get("img_path", "an image")}: {number} detections below 2 pixels are left '
             'out, they have no mask',
             'current',
+            logging.DEBUG,  # many, in the first validations of a training
         )

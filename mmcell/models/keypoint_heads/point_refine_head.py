@@ -100,6 +100,8 @@ class PointRefineHead(BaseModule):
         candidates = torch.rand(
             len(logits.sizes), self.oversample * largest, 2, device=logits.values.device
         )
+        if candidates.shape[1] == 0:  # not one box is large enough
+            return logits.values.new_zeros(0)
         points, valid = most_uncertain_points(
             probs, candidates, self.oversample, self.keep, self.pixels_per_point
         )
