@@ -236,6 +236,36 @@ def test_rivals_in_keypoint_graphs_paper_differ_in_one_thing(data):
     assert from_s1.model.segment_from == 's1'
 
 
+@pytest.mark.parametrize(
+    ('data', 'images', 'root'),
+    [
+        ('ctc_hela', 184, 'ctc_hela'),
+        ('ctc_u373', 230, 'ctc_u373'),
+        ('ctc_psc', 202, 'ctc_psc'),
+        ('lsc', 128 + 31 + 27 + 624, 'lsc'),
+    ],
+)
+def test_object_guided_paper_trains_on_everything_annotated_for_the_challenges(data, images, root):
+    cfg = load(f'object_guided_{data}')
+    dataset, _ = train_set(cfg)
+    assert (dataset.data_root, dataset.ann_file) == (f'data/{root}/', 'annotations/all_train.json')
+    assert cfg.train_cfg.max_iters == 100 * (images // cfg.train_dataloader.batch_size)
+    assert cfg.optim_wrapper.optimizer == dict(type='Adam', lr=1.25e-4)
+    assert transforms(cfg) & {'RandomCrop', 'RandomFlip'} == {'RandomCrop', 'RandomFlip'}
+    assert [t.scale for t in dataset.pipeline if t.type == 'Resize'] == [(512, 512)]
+
+
+def test_object_guided_paper_finetunes_psc_on_four_gold_frames_for_ten_epochs():
+    silver, gold = load('object_guided_ctc_psc'), load('object_guided_ctc_psc_gold')
+    assert gold.train_cfg.max_iters == 10 * 4 // gold.train_dataloader.batch_size
+    assert train_set(gold)[0].ann_file == 'annotations/all_gold_train.json'
+    # It goes on from the last weights of the other.
+    assert (
+        gold.load_from == f'work_dirs/object_guided_ctc_psc/iter_{silver.train_cfg.max_iters}.pth'
+    )
+    assert gold.model == silver.model
+
+
 @pytest.mark.parametrize('name', [p.stem for p in ROOT.glob('*.py')])
 def test_training_and_test_pipelines_of_a_config_build(name):
     cfg = load(name)

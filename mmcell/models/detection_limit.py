@@ -16,7 +16,7 @@ def warn_at_limit(num_detections: int, limit: int, key: str, img_meta: dict) -> 
         num_detections: of this image.
         limit: the largest number; not positive means no limit.
         key: where the limit stands in a config.
-        img_meta: meta information of the image; ``img_path`` names it.
+        img_meta: meta information of the image; ``img_path`` names its file.
     """
     path = img_meta.get('img_path')
     if path and 0 < limit <= num_detections:
