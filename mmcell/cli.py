@@ -10,6 +10,7 @@ import mmcell
 from mmcell.evaluation.cli import evaluate
 from mmcell.evaluation.compare_cli import compare
 from mmcell.inference.cli import predict
+from mmcell.inference.seam_cli import seam_check
 
 
 @click.group(context_settings={'help_option_names': ['-h', '--help']})
@@ -27,5 +28,6 @@ def doctor() -> None:
 
 
 main.add_command(predict)
+main.add_command(seam_check)
 main.add_command(evaluate)
 main.add_command(compare)

@@ -22,9 +22,7 @@ Input = Array | torch.Tensor | str | Path | ImageSource
 Progress = Callable[[int, int], object]
 
 
-def load(
-    config: str | Path, checkpoint: str | Path, device: str | torch.device = 'auto'
-) -> Model:
+def load(config: str | Path, checkpoint: str | Path, device: str | torch.device = 'auto') -> Model:
     """Load a model for prediction.
 
     Args:

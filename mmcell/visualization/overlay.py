@@ -56,7 +56,13 @@ def overlay_objects(
     return _compose([(f'{caption}: {count} objects', panel)], title, legend)
 
 
-def overlay_pair(image_rgb: RgbImage, gt: LabelMap, pred: LabelMap, title: str = '') -> RgbImage:
+def overlay_pair(
+    image_rgb: RgbImage,
+    gt: LabelMap,
+    pred: LabelMap,
+    title: str = '',
+    captions: tuple[str, str] = ('Ground truth', 'Prediction'),
+) -> RgbImage:
     """Ground truth beside prediction, coloured by what was found.
 
     An object is matched if it and one of the other side have an IoU above 0.5 (then there is only
@@ -67,6 +73,7 @@ def overlay_pair(image_rgb: RgbImage, gt: LabelMap, pred: LabelMap, title: str =
         gt: (H, W), 0 is background.
         pred: (H, W), 0 is background; numbers need not correspond to those of ``gt``.
         title: put above the picture.
+        captions: what the two sides are; their numbers of objects are added.
 
     Returns:
         RGB picture; images below 512 pixels are enlarged by a whole factor.
@@ -76,8 +83,11 @@ def overlay_pair(image_rgb: RgbImage, gt: LabelMap, pred: LabelMap, title: str =
     num_matched = int((table.ious > 0.5).sum())
     return _compose(
         [
-            (f'Ground truth: {table.n_gt} objects', _draw_enlarged(image_rgb, gt, gt_colors)),
-            (f'Prediction: {table.n_pred} objects', _draw_enlarged(image_rgb, pred, pred_colors)),
+            (f'{captions[0]}: {table.n_gt} objects', _draw_enlarged(image_rgb, gt, gt_colors)),
+            (
+                f'{captions[1]}: {table.n_pred} objects',
+                _draw_enlarged(image_rgb, pred, pred_colors),
+            ),
         ],
         title,
         legend=[

@@ -85,4 +85,3 @@ def scene():
         return image
 
     return make
-

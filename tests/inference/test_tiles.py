@@ -12,8 +12,9 @@ from mmcell.datasets.synthetic import generate_cells
 from mmcell.functional.patches import meeting_boxes, shared_box, view
 from mmcell.functional.rle import rles_to_label_map
 from mmcell.functional.tiling import TilePlan
+from mmcell.inference.stream import ImageTask, find_tile
 from mmcell.inference.tile_merging import Frontier
-from mmcell.inference.tiles import TileWork, find_objects
+from mmcell.inference.tiles import find_objects
 from mmcell.structures import FoundObjects
 
 
@@ -300,16 +301,12 @@ def test_the_frontier_does_not_grow_with_the_image():
     held = {}
     for height in (200, 800):
         plan = TilePlan((height, 200), tile=40, overlap=6, halo=0, align=1, margin=3)
-        work = TileWork(
-            PositionImage(*plan.size),
-            partial(partial, cut_at_window, square_grid(plan.size, 5, 4), 200),
-            plan,
-            Unchanged,
-        )()
+        perfect = partial(partial, cut_at_window, square_grid(plan.size, 5, 4), 200)
+        task = ImageTask(PositionImage(*plan.size), perfect, plan, Unchanged)
         frontier = Frontier(plan, PositionImage(*plan.size).read)
         held[height] = []
         for number in range(len(plan)):
-            frontier.add(work(number), number)
+            frontier.add(find_tile(task, number), number)
             held[height].append(len(frontier))
         assert held[height][-1] == 0
     assert max(held[800]) == max(held[200]) > 0
