@@ -19,6 +19,7 @@ from types import SimpleNamespace
 
 import numpy as np
 from common import MIB, Report, parse_options, peak_extra_memory
+from scipy import ndimage
 from skimage.measure import regionprops_table
 
 from mmcell.inference.writers import open_writers
@@ -44,7 +45,8 @@ def make_window() -> tuple[np.ndarray, np.ndarray]:
     number = y // PITCH * (SIDE // PITCH) + x // PITCH
     radii = rng.uniform(12, 15.5, (2, PER_WINDOW))
     dy, dx = (y % PITCH - 15.5) / radii[0][number], (x % PITCH - 15.5) / radii[1][number]
-    edge = 1 + 0.1 * rng.standard_normal((SIDE, SIDE))
+    uneven = ndimage.gaussian_filter(rng.standard_normal((SIDE, SIDE)), 3)
+    edge = 1 + 0.1 * uneven / uneven.std()
     labels = np.where(dy**2 + dx**2 < edge, number + 1, 0)
     return labels, rng.integers(0, 255, (SIDE, SIDE, 3), dtype=np.uint8)
 

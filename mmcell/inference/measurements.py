@@ -8,6 +8,7 @@ go through each step at once.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -231,8 +232,8 @@ def _convex_areas(objects: FoundObjects, found: _Pixels) -> Ints:
         shapely.linestrings(points.reshape(-1, 2), indices=np.repeat(found.owner[end], 4))
     )
     corners, owner = shapely.get_coordinates(hulls, return_index=True)
-    starts = np.searchsorted(owner, np.arange(1, len(objects)))
-    rings = np.split(corners[:, ::-1], starts)
+    bounds = pairwise(np.searchsorted(owner, np.arange(len(objects) + 1)).tolist())
+    rings = (corners[first:last, ::-1] for first, last in bounds)
     return np.array(
         [
             np.count_nonzero(grid_points_in_poly(patch.shape, ring, binarize=False))
