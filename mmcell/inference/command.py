@@ -98,9 +98,9 @@ class PredictCommand:
             self.out, record, self.save, resume=self.resume, overwrite=self.overwrite
         )
         with (
+            worker_pool(self.workers, self.scheduler) as ordered_map,
             folder,
             _progress(len(files)) as progress,
-            worker_pool(self.workers, self.scheduler) as ordered_map,
         ):
             config = self.out / 'model_config.py'
             config.write_text(network.cfg.pretty_text, encoding='utf-8')

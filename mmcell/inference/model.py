@@ -128,6 +128,7 @@ class Model:
                 if progress is not None:
                     progress(event.done, len(task.numbers))
             elif isinstance(event, Finished):
+                task.source.close()  # read again for measurements; many files are not kept open
                 if event.error is not None:
                     raise event.error
                 notes = remarks(task.source, self.network, options, limits)

@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import functools
 import pickle
-from collections import deque
+import uuid
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, Protocol
@@ -33,6 +34,8 @@ Detect = Callable[[npt.NDArray[np.uint8]], FoundObjects]
 
 # Detectors that a process keeps: images of one run differ in pixel size at most.
 _KEPT_DETECTORS = 8
+# Images that a process keeps open.
+_KEPT_IMAGES = 4
 
 
 class Source(Protocol):
@@ -165,13 +168,14 @@ def find_tile(task: ImageTask, index: int) -> TileResult:
     Raises:
         Exception: Whatever goes wrong.
     """
-    (outcome,) = _TileWork()([_TileItem(task, index)])
+    (outcome,) = _TileWork(task)([_TileItem('', None, index)])
     if isinstance(outcome, _TileFailure):
         raise outcome.error
     return outcome[0]
 
 
 class _TileItem(NamedTuple):
+    image: str  # differs between images and runs
     task: ImageTask | None  # None: the one that the worker has already
     index: int
 
@@ -198,15 +202,16 @@ class _TileWork:
 
     def __init__(self, task: ImageTask | None = None) -> None:
         self._task = task
+        self._images: OrderedDict[str, ImageTask] = OrderedDict()
         self._detector = functools.lru_cache(_KEPT_DETECTORS)(lambda factory: factory())
 
     def __call__(self, items: Sequence[_TileItem]) -> list[_TileOutcome]:
         """Read, show to the network and sort out; an outcome for each item."""
-        items = [_TileItem(task or self._task, index) for task, index in items]
+        items = [item._replace(task=self._task or self._kept(item)) for item in items]
         outcomes: list[Any] = [None] * len(items)
         together: dict[Any, list[int]] = {}
         stored: dict[int, npt.NDArray[Any]] = {}
-        for k, (task, index) in enumerate(items):
+        for k, (_, task, index) in enumerate(items):
             try:
                 stored[k] = task.source.read(*task.plan[index].window)
                 together.setdefault(task.detect_factory, []).append(k)
@@ -220,6 +225,15 @@ class _TileWork:
                 else:
                     outcomes[k] = _sorted_out(items[k], stored[k], found), found.limits
         return outcomes
+
+    def _kept(self, item: _TileItem) -> ImageTask:
+        """The image of an item as it came first, so that its file is opened once."""
+        task = self._images.setdefault(item.image, item.task)
+        self._images.move_to_end(item.image)
+        if len(self._images) > _KEPT_IMAGES:
+            _, oldest = self._images.popitem(last=False)
+            getattr(oldest.source, 'close', lambda: None)()
+        return task
 
     def _detect(
         self, factory: Callable[[], Detect], windows: list[npt.NDArray[np.uint8]]
@@ -319,7 +333,8 @@ def _events(
 
 def _tiles_of(tasks: Iterable[ImageTask], open_images: deque[_OpenImage]) -> Iterator[_TileItem]:
     """All tiles; an image that has failed meanwhile gets no more of them."""
-    for task in tasks:
+    run = uuid.uuid4().hex
+    for number, task in enumerate(tasks):
         image = _OpenImage(task)
         open_images.append(image)
         bare = replace(task, tiles=None)  # thousands of numbers, of no use to a worker
@@ -327,7 +342,7 @@ def _tiles_of(tasks: Iterable[ImageTask], open_images: deque[_OpenImage]) -> Ite
             if image.error is not None:
                 break
             image.issued += 1
-            yield _TileItem(bare, index)
+            yield _TileItem(f'{run} {number}', bare, index)
 
 
 def _chunks(items: Iterator[_TileItem], size: int) -> Iterator[list[_TileItem]]:

@@ -1,3 +1,4 @@
+import copy
 import pickle
 from dataclasses import replace
 
@@ -175,3 +176,41 @@ def test_a_plan_of_another_size_is_refused():
         ImageTask(Squares(5, 5), None, TilePlan((5, 6)), Unchanged)
     with pytest.raises(ValueError, match='ascending'):
         task_of((40, 40), tiles=(2, 1))
+
+
+def test_a_worker_opens_an_image_once_and_lets_go_of_former_ones():
+    opened, closed = [], []
+
+    class File(Squares):
+        def __setstate__(self, state):
+            self.__dict__.update(state, opened=False)
+
+        def read(self, *region):
+            if not self.opened:
+                opened.append(self.size)
+                self.opened = True
+            return super().read(*region)
+
+        def close(self):
+            closed.append(self.size)
+
+    def copied(source):
+        twin = copy.copy(source)
+        twin.__setstate__(vars(source))
+        return twin
+
+    def workers(factory, items):
+        function = factory()
+        for item in items:
+            yield function(
+                [
+                    each._replace(task=replace(each.task, source=copied(each.task.source)))
+                    for each in item
+                ]
+            )
+
+    tasks = [task_of((40, 20 * k), File) for k in range(1, 7)]
+    found = summary(find_in_images(tasks, workers))
+    assert [len(ids) for _, ids, *_ in found] == [8 * k for k in range(1, 7)]
+    assert opened == [(40, 20 * k) for k in range(1, 7)]
+    assert closed == [(40, 20), (40, 40)]
