@@ -103,6 +103,7 @@ def predict(inputs: tuple[str, ...], **options: Any) -> None:
     status is 1. Ctrl-C keeps what is finished (exit status 130); --resume goes on.
     """
     with _quiet_imports():
+        import mmcell.plugin  # noqa: F401
         from mmcell.engine.errors import plain_errors
         from mmcell.engine.memory import keep_freed_memory
         from mmcell.inference.command import PredictCommand
