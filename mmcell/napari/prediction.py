@@ -44,8 +44,8 @@ def predict_layer(
     image = np.asarray(data)
     if image.ndim != 2 and not (image.ndim == 3 and image.shape[2] in (3, 4)):
         raise DataError(
-            f'layer {name!r} has shape {image.shape}; expected one gray or RGB image: convert a '
-            'stack to images (right click on the layer) and choose one'
+            f'layer {name!r} has shape {image.shape}; expected one gray or RGB image: split a '
+            'stack (right click on the layer, Split Stack) and choose one of its images'
         )
     found = _load(model, str(checkpoint)).predict(image, mpp=mpp, **options)
     pixels, settings, kind = labels_layer(found.labels, f'{name} cells', table=found.table)

@@ -29,7 +29,7 @@ def predict_widget(
     """Find the objects of a layer in a thread of its own; a layer of labels appears."""
     data = image.data[0] if image.multiscale else image.data
 
-    @thread_worker
+    @thread_worker(start_thread=True)
     def work() -> LayerDataTuple:
         return predict_layer(
             data,
