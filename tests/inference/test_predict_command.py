@@ -285,7 +285,7 @@ def test_a_result_that_cannot_be_written_fails_its_image_alone(run, folder, tmp_
     assert not list((tmp_path / 'out').glob('*/a.*'))
 
 
-def test_ctrl_c_keeps_what_is_done_and_resume_goes_on(run, files, folder, tmp_path):
+def test_ctrl_c_keeps_what_is_done_and_resume_goes_on(run, files, folder, tmp_path, ctrl_c):
     out = tmp_path / 'out'
     command = [sys.executable, '-m', 'mmcell', 'predict', folder, '--model', files[0]]
     command += ['--checkpoint', files[1], '--out', out, '--device', 'cpu', '--save', ALL]
