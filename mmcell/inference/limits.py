@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from mmengine.structures import InstanceData
@@ -12,6 +13,8 @@ from torch import Tensor, nn
 
 SURE_PROPOSAL = 0.5
 """Objectness from which a region proposal that was cut off may have been an object."""
+
+_NAMES = ('nms_pre', 'max_per_img', 'max_per_image')  # the last is that of query detectors
 
 
 class LimitWatch:
@@ -78,9 +81,36 @@ class LimitWatch:
         return [tuple(sorted(self._seen[i])) for i in range(len(scores))]
 
 
+@contextmanager
+def raised_limits(module: nn.Module, factor: int) -> Iterator[None]:
+    """Let a detector find ``factor`` times as many objects, until the ``with`` block is left.
+
+    Args:
+        module: a detector, whose parts hold their ``test_cfg``.
+        factor: by which every ``nms_pre`` and ``max_per_img`` is multiplied.
+    """
+    nodes: dict[int, Any] = {}
+
+    def collect(node: Any) -> None:
+        if isinstance(node, Mapping):
+            nodes[id(node)] = node
+            for part in node.values():
+                collect(part)
+
+    for part in module.modules():
+        collect(getattr(part, 'test_cfg', None))
+    former = [(node, n, node[n]) for node in nodes.values() for n in _NAMES if node.get(n, 0) > 0]
+    for node, name, value in former:
+        node[name] = value * factor
+    try:
+        yield
+    finally:
+        for node, name, value in former:
+            node[name] = value
+
+
 def _limits(node: Mapping[str, Any], place: str) -> dict[str, int]:
-    names = ('nms_pre', 'max_per_img', 'max_per_image')  # the last is that of query detectors
-    return {f'{place}.{name}': node[name] for name in names if node.get(name, 0) > 0}
+    return {f'{place}.{name}': node[name] for name in _NAMES if node.get(name, 0) > 0}
 
 
 def _is_full(scores: Tensor, limit: int, bar: float) -> bool:

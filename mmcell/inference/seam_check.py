@@ -141,6 +141,7 @@ def check_seams(
     detect_factory: Callable[[], Detect],
     plan: TilePlan,
     display_range: DisplayRange,
+    one_piece_factory: Callable[[], Detect] | None = None,
     on_tile: Callable[[int, int], object] = lambda done, total: None,
 ) -> SeamCheck:
     """Segment an image in tiles and in one piece, and compare.
@@ -150,15 +151,20 @@ def check_seams(
         detect_factory: builds the network.
         plan: the tiles.
         display_range: how stored pixels become what the network sees.
+        one_piece_factory: builds the network for the image in one piece; the same if None.
         on_tile: called with the numbers of windows done and in all.
     """
     untiled_plan = replace(plan, tile=max(plan.size), halo=0)
     total = len(plan) + 1
     maps = []
-    for each, before in ((plan, 0), (untiled_plan, len(plan))):
+    ways = (
+        (plan, detect_factory, 0),
+        (untiled_plan, one_piece_factory or detect_factory, len(plan)),
+    )
+    for each, factory, before in ways:
         batches = find_objects(
             source,
-            detect_factory,
+            factory,
             each,
             display_range=display_range,
             on_tile=lambda done, _, before=before: on_tile(before + done, total),

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 import numpy as np
+import numpy.typing as npt
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
@@ -16,10 +17,13 @@ from rich.table import Table
 from mmcell.engine.errors import ConfigError, DataError
 from mmcell.inference.image_source import ArraySource, ImageSource
 from mmcell.inference.intensity import DisplayRange
+from mmcell.inference.limits import raised_limits
 from mmcell.inference.network import NetworkSpec, load_network
 from mmcell.inference.options import PredictOptions, make_task
 from mmcell.inference.seam_check import FAR_PX, NEAR_PX, SeamReport, check_seams, draw_places
 from mmcell.inference.sources import open_sources
+from mmcell.inference.stream import Detect
+from mmcell.structures import FoundObjects
 from mmcell.visualization.overlay import write_png
 
 
@@ -58,6 +62,17 @@ def run_seam_check(
             f'{image}: {part.size[1]} x {part.size[0]} pixels are one tile, which has no seams: '
             'lower --tile or raise --max-side'
         )
+
+    def one_piece() -> Detect:
+        """The network that may find as many objects in one piece as in all tiles together."""
+        detect = task.detect_factory()
+
+        def with_raised_limits(rgb: npt.NDArray[np.uint8]) -> FoundObjects:
+            with raised_limits(network.module, len(task.plan)):
+                return detect(rgb)
+
+        return with_raised_limits
+
     with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty()) as progress:
         bar = progress.add_task('seam-check')
         check = check_seams(
@@ -65,6 +80,7 @@ def run_seam_check(
             task.detect_factory,
             task.plan,
             display_range,
+            one_piece,
             on_tile=lambda done, total: progress.update(bar, completed=done, total=total),
         )
     report = check.report

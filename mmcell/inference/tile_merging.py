@@ -305,10 +305,10 @@ def _united(views: Rows) -> FoundObjects:
 
 def _objects(rows: Rows) -> FoundObjects:
     columns = (rows[name].copy() for name in ('score', 'class', 'uid', 'rank'))
-    return FoundObjects(rows['box'].copy(), rows['patch'].tolist(), *columns)
+    return tightened(FoundObjects(rows['box'].copy(), rows['patch'].tolist(), *columns))
 
 
 def _batch(parts: list[FoundObjects], pixels: Pixels | None, corner: tuple[int, int]) -> Batch:
     """Objects in reading order, which does not depend on the order in a network's output."""
-    objects = tightened(FoundObjects.cat(parts))
+    objects = FoundObjects.cat(parts)
     return objects[np.lexsort((objects.boxes[:, 0], objects.boxes[:, 1]))], pixels, corner

@@ -117,10 +117,11 @@ def sort_out(found: FoundObjects, tile: Tile, plan: TilePlan) -> tuple[FoundObje
     open_objects, filled = _cut_to(found[members], tile.region)
     members = members[filled]
 
-    settled, labels = _flattened(found[final], tile.region)
+    settled, labels, is_changed = _flattened(found[final], tile.region)
     entangled = _below(open_objects[candidate[members]], labels, tile.region, len(settled))
     extra = settled[entangled]
-    return tightened(settled[~entangled]), Candidates(
+    settled = settled[~entangled]
+    return tightened(settled) if is_changed else settled, Candidates(
         FoundObjects.cat([open_objects, extra]),
         np.concatenate([whole[members], np.ones(len(extra), bool)]),
         np.concatenate([claimed[members], np.ones(len(extra), bool)]),
@@ -208,8 +209,8 @@ def _overlapped(
 
 def _flattened(
     objects: FoundObjects, region: BoxTuple
-) -> tuple[FoundObjects, npt.NDArray[np.int32]]:
-    """Objects that share no pixel, in their boxes of before, and the region's label map (k + 1)."""
+) -> tuple[FoundObjects, npt.NDArray[np.int32], bool]:
+    """Objects that share no pixel, in their boxes of before; the region's label map; any change."""
     x, y = region[0], region[1]
     labels = np.zeros((region[3] - y, region[2] - x), dtype=np.int32)
     corners = objects.boxes - [x, y, x, y]
@@ -218,13 +219,13 @@ def _flattened(
         labels[windows[k]][objects.patches[k]] = k + 1
     areas = objects.areas
     if np.count_nonzero(labels) == areas.sum():
-        return objects, labels
+        return objects, labels, False
     visible = np.bincount(labels.ravel(), minlength=len(objects) + 1)[1:]
     patches = list(objects.patches)
     for k in np.flatnonzero(visible < areas).tolist():
         patches[k] = labels[windows[k]] == k + 1
     columns = (objects.scores, objects.classes, objects.ids, objects.ranks)
-    return FoundObjects(objects.boxes, patches, *columns), labels
+    return FoundObjects(objects.boxes, patches, *columns), labels, True
 
 
 def _below(
