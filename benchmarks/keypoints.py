@@ -158,7 +158,8 @@ def detect_by_loop(scales: list[tuple[np.ndarray, ...]]) -> list[tuple[np.ndarra
         skeletons = group_by_loop(queue, mid)
         boxes = [box for box in (box_of_skeleton(points) for points in skeletons) if box]
         table = np.array(boxes, dtype=np.float64).reshape(-1, 5)
-        found.append((table[:, :4] * 2**scale, table[:, 4]))
+        shift = (2**scale - 1) / 2
+        found.append((table[:, :4] * 2**scale - shift, table[:, 4]))
     return found
 
 

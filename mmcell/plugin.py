@@ -13,8 +13,17 @@ import mmcell.engine.hooks
 import mmcell.evaluation.cell_metric
 import mmcell.evaluation.coco_metric
 import mmcell.evaluation.dump_predictions
+import mmcell.models.backbones.full_resolution_resnet
+import mmcell.models.detectors.center_keypoint_detector
+import mmcell.models.detectors.keypoint_graph_detector
 import mmcell.models.detectors.panoptic_cell_rcnn
+import mmcell.models.keypoint_heads.center_keypoint_head
+import mmcell.models.keypoint_heads.keypoint_graph_head
+import mmcell.models.keypoint_heads.keypoint_graph_mask_head
+import mmcell.models.keypoint_heads.object_guided_mask_head
+import mmcell.models.keypoint_heads.point_refine_head
 import mmcell.models.losses.semantic_consistency
+import mmcell.models.necks.u_shaped_decoder
 import mmcell.models.roi_heads.background_fcn_mask_head
 import mmcell.models.roi_heads.dual_modal_mask_head
 import mmcell.models.roi_heads.mask_quality_head

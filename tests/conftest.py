@@ -73,7 +73,16 @@ def tiny_coco(tmp_path_factory) -> Path:
 
 
 RESNET_CHANNELS = ([256, 512, 1024, 2048], [64, 128, 256, 512])
-FEW = {'num_groups': 4, 'init_cfg': None, 'max_per_img': 40}
+# The first of them are also those of a decoder.
+FULL_RESOLUTION_CHANNELS = ([64, 64, 256, 512, 1024, 2048], [16, 32, 32, 64, 128, 256])
+FEW = {
+    'num_groups': 4,
+    'init_cfg': None,
+    'max_per_img': 40,
+    'score_thr': 0.05,
+    'corner_topk': 40,
+    'peak_threshold': 0.0,
+}
 
 
 def _default_channels(kind: Any) -> dict[str, int]:
@@ -93,8 +102,11 @@ def _is_wide(key: str, value: Any) -> bool:
 def _shrink(node: Any, num_classes: int = 1) -> Any:
     """Make any ResNet + FPN detector tiny: depth 18, 16 channels, 24 RoIs, no download."""
     if isinstance(node, (list, tuple)):
-        narrow = [8, 16, 32, 64]
-        return narrow if list(node) in RESNET_CHANNELS else [_shrink(n, num_classes) for n in node]
+        if list(node) in RESNET_CHANNELS:
+            return [8, 16, 32, 64]
+        if node and any(list(node) == wide[: len(node)] for wide in FULL_RESOLUTION_CHANNELS):
+            return [16, 8, 8, 16, 32, 64][: len(node)]
+        return [_shrink(n, num_classes) for n in node]
     if not isinstance(node, dict):
         return node
     for key, value in {**_default_channels(node.get('type')), **node}.items():
@@ -104,8 +116,14 @@ def _shrink(node: Any, num_classes: int = 1) -> Any:
             node[key] = num_classes
         else:
             node[key] = FEW[key] if key in FEW else _shrink(value, num_classes)
-    if node.get('type') == 'ResNet':
+    if node.get('type') == 'CenterKeypointHead':
+        node['in_channels'] = 8
+    if node.get('type') in ('ResNet', 'FullResolutionResNet'):
         node.update(depth=18, base_channels=8, frozen_stages=-1)
+    if node.get('type') == 'HourglassNet':
+        node.update(
+            downsample_times=2, stage_channels=[16] * 3, stage_blocks=[1] * 3, feat_channel=16
+        )
     if 'sampler' in node.get('rcnn', {}):
         node['rcnn']['sampler']['num'] = 24
     return node

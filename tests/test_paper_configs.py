@@ -1,14 +1,17 @@
 """The configs of the papers say what the papers say; the values here are typed from the papers."""
 
+from copy import deepcopy
 from functools import cache
 from pathlib import Path
 
 import pytest
-from mmdet.registry import DATASETS, TRANSFORMS
+from mmdet.registry import DATASETS, MODELS, TRANSFORMS
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
+from torch import nn
 
 import mmcell.plugin  # noqa: F401
+from mmcell.functional.keypoint_graph import DISC_RADIUS_PX, PEAK_THRESHOLD
 
 ROOT = Path(__file__).parents[1] / 'configs'
 METHODS = ('mask_rcnn', 'cell_rcnn', 'cell_rcnn_v2', 'panoptic_fpn', 'pffnet')
@@ -184,6 +187,85 @@ def test_ablation_of_v2_has_the_parts_of_its_table():
         assert parts(f'cell_rcnn_v2_{data}') == (True, True, True)
 
 
+KEYPOINT_GRAPH = {'dsb2018': 402, 'neural_cell': 386}  # training images
+
+
+@pytest.mark.parametrize('data', KEYPOINT_GRAPH)
+def test_training_of_keypoint_graphs_paper(data):
+    cfg = load(f'keypoint_graph_{data}')
+    images = KEYPOINT_GRAPH[data]
+    assert cfg.train_cfg.max_iters * cfg.train_dataloader.batch_size == 100 * images  # epochs
+    pipeline = {t.type: t for t in train_set(cfg)[0].pipeline}
+    assert {'Expand', 'RandomCrop', 'RandomFlip', 'PhotoMetricDistortion'} <= set(pipeline)
+    colour = pipeline['PhotoMetricDistortion']
+    assert (colour.saturation_range, colour.hue_delta) == ((1, 1), 0)  # contrast and brightness
+    for loader in ('train', 'test'):
+        resize = [t.scale for t in cfg[f'{loader}_dataloader'].dataset.pipeline if 'scale' in t]
+        assert resize == [(512, 512)]
+    assert {'ap50', 'ap70', 'box_ap50', 'box_ap70', 'matched_iou50', 'matched_iou70'} <= set(
+        cfg.val_evaluator[0].scores
+    )
+
+
+@pytest.mark.parametrize('data', KEYPOINT_GRAPH)
+def test_network_of_keypoint_graphs_paper(data):
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        cfg = deepcopy(load(f'keypoint_graph_{data}').model)
+        cfg.backbone.init_cfg = None  # no download
+        model = MODELS.build(cfg)
+    assert load(f'keypoint_graph_{data}').model.backbone.init_cfg.type == 'Pretrained'
+    assert model.backbone.depth == 50 and model.backbone.num_stages == 3  # conv1 to conv4
+    assert model.bbox_head.scales == (0, 1, 2, 3)
+    assert {c.kernel_size for c in model.bbox_head.modules() if isinstance(c, nn.Conv2d)} == {
+        (7, 7)
+    }
+    assert model.bbox_head.test_cfg.peak_threshold == PEAK_THRESHOLD == 0.004
+    assert DISC_RADIUS_PX == 5
+    assert model.bbox_head.weights == (1, 1, 1)
+    assert not [m for m in model.neck.modules() if 'Norm' in type(m).__name__]
+
+
+@pytest.mark.parametrize('data', KEYPOINT_GRAPH)
+def test_rivals_in_keypoint_graphs_paper_differ_in_one_thing(data):
+    parent = load(f'keypoint_graph_{data}')._cfg_dict
+    single = load(f'keypoint_graph_single_scale_{data}')._cfg_dict
+    assert differences(single, parent) == {'model.bbox_head.scales'}
+    assert single.model.bbox_head.scales == (0,)
+    from_s1 = load(f'ablations/keypoint_graph_{data}_s1')._cfg_dict
+    assert differences(from_s1, parent) == {'model.segment_from', 'model.mask_head.in_channels'}
+    assert from_s1.model.segment_from == 's1'
+
+
+@pytest.mark.parametrize(
+    ('data', 'images', 'root'),
+    [
+        ('ctc_hela', 184, 'ctc_hela'),
+        ('ctc_u373', 230, 'ctc_u373'),
+        ('ctc_psc', 202, 'ctc_psc'),
+        ('lsc', 128 + 31 + 27 + 624, 'lsc'),
+    ],
+)
+def test_object_guided_paper_trains_on_everything_annotated_for_the_challenges(data, images, root):
+    cfg = load(f'object_guided_{data}')
+    dataset, _ = train_set(cfg)
+    assert (dataset.data_root, dataset.ann_file) == (f'data/{root}/', 'annotations/all_train.json')
+    assert cfg.train_cfg.max_iters == 100 * (images // cfg.train_dataloader.batch_size)
+    assert cfg.optim_wrapper.optimizer == dict(type='Adam', lr=1.25e-4)
+    assert transforms(cfg) & {'RandomCrop', 'RandomFlip'} == {'RandomCrop', 'RandomFlip'}
+    assert [t.scale for t in dataset.pipeline if t.type == 'Resize'] == [(512, 512)]
+
+
+def test_object_guided_paper_finetunes_psc_on_four_gold_frames_for_ten_epochs():
+    silver, gold = load('object_guided_ctc_psc'), load('object_guided_ctc_psc_gold')
+    assert gold.train_cfg.max_iters == 10 * 4 // gold.train_dataloader.batch_size
+    assert train_set(gold)[0].ann_file == 'annotations/all_gold_train.json'
+    # It goes on from the last weights of the other.
+    assert (
+        gold.load_from == f'work_dirs/object_guided_ctc_psc/iter_{silver.train_cfg.max_iters}.pth'
+    )
+    assert gold.model == silver.model
+
+
 @pytest.mark.parametrize('name', [p.stem for p in ROOT.glob('*.py')])
 def test_training_and_test_pipelines_of_a_config_build(name):
     cfg = load(name)
@@ -192,3 +274,62 @@ def test_training_and_test_pipelines_of_a_config_build(name):
             assert DATASETS.get(dataset.type) is not None
             for transform in dataset.pipeline:
                 TRANSFORMS.build(transform)
+
+
+OBJECT_GUIDED = {'dsb2018': 402, 'plant': 284, 'neural_cell': 386}  # training images
+STRATEGIES = {  # k and beta of table II
+    'uniform_small': (1, 1),
+    'biased_small': (1, 0.5),
+    'uniform': (3, 3),
+    'mildly_biased': (3, 2),
+    'slightly_biased': (3, 1),
+    'greatly_biased': (5, 0.75),
+    'heavily_biased': (10, 0.75),
+}
+
+
+@pytest.mark.parametrize('data', OBJECT_GUIDED)
+def test_settings_of_the_object_guided_paper(data):
+    cfg = load(f'object_guided_{data}')
+    assert cfg.optim_wrapper.optimizer == dict(type='Adam', lr=1.25e-4)
+    epochs = cfg.train_cfg.max_iters * cfg.train_dataloader.batch_size / OBJECT_GUIDED[data]
+    assert 99 <= epochs <= 100
+    for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
+        sizes = [t.scale for t in loader.dataset.pipeline if t.type == 'Resize']
+        assert sizes == [(512, 512)]
+    assert {'RandomFlip', 'RandomCrop'} <= transforms(cfg)
+    assert transforms(cfg) & (NOISY | COLOURED | {'PhotoMetricDistortion'}) == set()
+    model = cfg.model
+    assert (model.backbone.depth, model.backbone.norm_cfg.type) == (50, 'BN')
+    assert model.neck.norm_cfg.type == 'BN'
+    heatmap = model.bbox_head.loss_center_heatmap
+    assert (heatmap.alpha, heatmap.gamma) == (2, 4)
+    points = model.point_head
+    assert (points.oversample, points.keep, points.pixels_per_point) == (3, 0.75, 8)
+
+
+@pytest.mark.parametrize('data', [*OBJECT_GUIDED, 'tiny_dsb2018'])
+def test_object_guided_without_refinement_differs_in_it_alone(data):
+    different = differences(
+        load(f'object_guided_wo_refine_{data}')._cfg_dict, load(f'object_guided_{data}')._cfg_dict
+    )
+    assert different == {'model.point_head'}
+
+
+@pytest.mark.parametrize('strategy', STRATEGIES)
+@pytest.mark.parametrize('data', OBJECT_GUIDED)
+def test_sampling_strategies_of_the_object_guided_paper(data, strategy):
+    child = load(f'ablations/object_guided_{data}_{strategy}')
+    points = child.model.point_head
+    assert (points.oversample, points.keep) == STRATEGIES[strategy]
+    different = differences(child._cfg_dict, load(f'object_guided_{data}')._cfg_dict)
+    assert different <= {'model.point_head.oversample', 'model.point_head.keep'}
+
+
+@pytest.mark.parametrize('data', ['dsb2018', 'neural_cell'])
+def test_cornernet_is_scored_by_boxes_and_differs_from_object_guided_in_the_model(data):
+    cornernet, ours = load(f'cornernet_{data}'), load(f'object_guided_{data}')
+    assert cornernet.model.type == 'CornerNet'
+    assert cornernet.val_evaluator[0].scores == ['box_ap', 'box_ap50', 'box_ap70', 'box_ap75']
+    different = {key.split('.')[0] for key in differences(cornernet._cfg_dict, ours._cfg_dict)}
+    assert {'optim_wrapper', 'train_cfg', 'train_dataloader'} & different == set()

@@ -80,7 +80,7 @@ def main(argv: list[str] | None = None) -> None:
 
     stage(4, 'Predict the new images, PNG and 16-bit TIFF')
     run(
-        *('python', '-m', 'mmcell', 'predict', shown(out / 'new_images'), '--config', CONFIG),
+        *('python', '-m', 'mmcell', 'predict', shown(out / 'new_images'), '--model', CONFIG),
         *('--checkpoint', shown(checkpoint), '--out', shown(out / 'predictions')),
     )
 

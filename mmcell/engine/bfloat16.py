@@ -10,10 +10,29 @@ from mmdet.registry import OPTIM_WRAPPERS
 from mmengine.optim import OptimWrapper
 from torch import nn
 
+from mmcell.engine.errors import ConfigError
+
 
 def cpu_has_bfloat16() -> bool:
     """Whether this processor multiplies bfloat16 itself (AVX512-BF16 or AMX); emulation is slow."""
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+def half_dtype(device: torch.device) -> torch.dtype:
+    """The half precision that a device computes in itself: bfloat16, on older GPUs float16.
+
+    Raises:
+        ConfigError: If it has none.
+    """
+    if device.type == 'cuda':
+        has_bfloat16 = torch.cuda.is_bf16_supported(including_emulation=False)
+        return torch.bfloat16 if has_bfloat16 else torch.float16
+    if device.type == 'cpu' and cpu_has_bfloat16():
+        return torch.bfloat16
+    raise ConfigError(
+        f'half precision is slower here than full: the {device.type} has none of its own (of '
+        'processors those with AVX512-BF16 or AMX have it). Leave --half out.'
+    )
 
 
 @OPTIM_WRAPPERS.register_module()

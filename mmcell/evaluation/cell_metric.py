@@ -55,7 +55,8 @@ class CellMetric(BaseMetric):
             nothing.
         scores: which ones, of :data:`mmcell.evaluation.summary.DEFINITIONS` and
             ``RANKED_DEFINITIONS``, or 'all'. The latter, average precision and the like, are taken
-            from all detections that the model returns, masks as they were before flattening.
+            from all detections that the model returns, masks as they were before flattening. Where
+            all of them are of boxes (``box_ap`` ...), the model needs no masks.
         ap_strict: detections are right at IoU > threshold instead of >=, in ranked scores.
         collect_device, prefix: as in :class:`mmengine.evaluator.BaseMetric`.
     """
@@ -115,6 +116,8 @@ class CellMetric(BaseMetric):
 
     def _score(self, sample: Mapping[str, Any]) -> Row:
         gt, pred = sample.get('gt_instances', {}), sample.get('pred_instances', {})
+        if self._boxes_only:
+            return self._score_boxes(gt, pred)
         if 'masks' not in gt:
             raise ValueError(
                 'no ground-truth masks in the data sample: put LoadCellAnnotations, after Resize, '
@@ -149,6 +152,23 @@ class CellMetric(BaseMetric):
                 len(self._classes),
             )
         return row
+
+    @property
+    def _boxes_only(self) -> bool:
+        return ranked_kinds(self.scores) == ('boxes',) and RANKED_SCORES.keys() >= set(self.scores)
+
+    def _score_boxes(self, gt: Mapping[str, Any], pred: Mapping[str, Any]) -> Row:
+        """Numbers of a detector without masks."""
+        matches = match_detections(
+            gt, pred, ('boxes',), max(len(self._classes), 1), strict=self.ap_strict
+        )
+        detections = len(pred['scores'])
+        return {
+            'n_gt': len(gt['labels']),
+            'n_pred': int((pred['scores'] >= self.score_threshold).sum()),
+            'n_detections': detections,
+            RANKED_COLUMN: matches,
+        }
 
     def _pred_label_map(
         self, pred: Mapping[str, Any], kept: torch.Tensor, size: tuple[int, int]
@@ -190,7 +210,8 @@ class CellMetric(BaseMetric):
                 logger.warning(
                     f'{at_limit} of {len(results)} images reached the limit of '
                     f'{self.max_per_img} detections, so objects may be missing: raise '
-                    'model.test_cfg.rcnn.max_per_img and the limits of the RPN before it.'
+                    'max_per_img in model.test_cfg (of R-CNNs in model.test_cfg.rcnn, and the '
+                    'limits of the RPN before it).'
                 )
         if self.out_dir is not None:
             options = (

@@ -98,13 +98,17 @@ def _counts(image: Image) -> Values:
 def _ctc(image: Image) -> Values:
     found = ctc_counts(image.table)
     columns = {f'ctc_{name}': value for name, value in found._asdict().items() if name != 'n_gt'}
-    return {'ctc_seg': found.seg, 'ctc_det': found.det, **columns}
+    return {'ctc_seg': found.seg, 'ctc_det': found.det, 'op_csb': _op_csb(found), **columns}
 
 
 def _pooled_ctc(sums: Values) -> CtcCounts:
     return CtcCounts(
         sums['ctc_ns'], sums['ctc_fn'], sums['ctc_fp'], sums['n_gt'], sums['ctc_sum_iou']
     )
+
+
+def _op_csb(counts: CtcCounts) -> float:
+    return (counts.seg + counts.det) / 2
 
 
 def _ratio(part: float, whole: float) -> float:
@@ -202,6 +206,12 @@ SCORES: dict[str, Score] = {
         'DET of the Cell Tracking Challenge; 1 - cost of mending the detections over that of '
         'adding them all (split 5, add 10, delete 1)',
         lambda sums: _pooled_ctc(sums).det,
+        _CTC_SUMS,
+    ),
+    'op_csb': Score(
+        _ctc,
+        'Mean of SEG and DET, by which the Cell Tracking Challenge ranks segmentation (OP_CSB)',
+        lambda sums: _op_csb(_pooled_ctc(sums)),
         _CTC_SUMS,
     ),
 }

@@ -57,6 +57,19 @@ class Skeletons(NamedTuple):
     batch_index: Tensor
 
 
+def perfect_score() -> float:
+    """The highest score that smoothed votes give around a single keypoint, about 0.041.
+
+    Every whole pixel of its disc votes for the keypoint with probability 1.
+    """
+    reach = int(DISC_RADIUS_PX)
+    steps = range(-reach, reach + 1)
+    voters = sum(x**2 + y**2 <= DISC_RADIUS_PX**2 for x in steps for y in steps)
+    reach = int(4 * SMOOTHING_SIGMA_PX + 0.5)
+    weights = [math.exp(-(k**2) / (2 * SMOOTHING_SIGMA_PX**2)) for k in range(-reach, reach + 1)]
+    return voters / (math.pi * DISC_RADIUS_PX**2) / sum(weights) ** 2
+
+
 def hough_vote(heatmaps: Tensor, short_offsets: Tensor) -> Tensor:
     """Every pixel votes, with its probability, for the place that its offset points at.
 
@@ -290,23 +303,27 @@ def _grow_groups(
     num_images = int(image.max()) + 1 if num_points else 0
     lacking = rank.new_full((num_images * NUM_TYPES,), never)
     while left.any():
+        twin = torch.full_like(rank, never)
+        twin = twin.scatter_reduce(0, duplicates.seed, group_rank[duplicates.other], 'amin')
+        if at_origin is not None:
+            twin = torch.minimum(twin, lacking[image * NUM_TYPES + kind].where(at_origin, never))
+        # Near a keypoint of a better group: may be taken by better seeds, will be no seed.
+        doomed = twin < rank
         # The best seed that may take a keypoint, itself included.
-        open_match = left[matches.seed] & left[matches.other]
+        open_match = left[matches.seed] & left[matches.other] & ~doomed[matches.seed]
         claims = rank[matches.seed].where(open_match, never)
-        claim = rank.scatter_reduce(0, matches.other, claims, 'amin').where(left, never)
+        claim = rank.where(~doomed, never)
+        claim = claim.scatter_reduce(0, matches.other, claims, 'amin').where(left, never)
         # A seed is ready if no better one can touch it, its candidates or its duplicates.
         first = claim.scatter_reduce(0, matches.seed, claim[matches.other], 'amin')
         first = first.scatter_reduce(0, duplicates.seed, claim[duplicates.other], 'amin')
-        twin = torch.full_like(rank, never)
-        twin = twin.scatter_reduce(0, duplicates.seed, group_rank[duplicates.other], 'amin')
         if at_origin is not None:
             # Any better group of the image may lack the type.
             best = rank.new_full((num_images,), never)
             best = best.scatter_reduce(0, image, rank.where(left, never), 'amin')
             first = torch.minimum(first, best[image].where(at_origin, never))
-            twin = torch.minimum(twin, lacking[image * NUM_TYPES + kind].where(at_origin, never))
-        ready = left & (first >= rank)
-        seeds = ready & (twin > rank)
+        ready = left & (first.where(~doomed, claim) >= rank)
+        seeds = ready & ~doomed
         usable = positions.where(open_match & seeds[matches.seed], len(slots))
         nearest = rank.new_full((members.numel(),), len(slots))
         nearest = nearest.scatter_reduce(0, slots, usable, 'amin')
@@ -354,8 +371,10 @@ def boxes_from_keypoints(
     Args:
         skeletons: a keypoint with score 0 is missing.
         stride: image pixels per pixel of the map that keypoints were found on.
-        half_open: let boxes end behind their last pixel, as boxes do everywhere in mmcell; else
-            at its index, as in the authors' program, ``stride`` pixels too small.
+        half_open: let boxes end behind their last pixel, as boxes do everywhere in mmcell, and
+            center a pixel of the map on the image pixel that it stands for (``stride`` times its
+            index), so that boxes are right on average; else boxes go from index to index, as in
+            the authors' program, ``stride`` pixels too small.
         column_zero_is_missing: as in the authors' program, keypoints at x = 0 do not count.
     """
     x, y, scores = skeletons.points.unbind(2)
@@ -369,8 +388,11 @@ def boxes_from_keypoints(
     corners = found[:, :4]
     x1, x2 = _extent(x, corners, corners[:, 0::2].any(1), corners[:, 1::2].any(1))
     y1, y2 = _extent(y, corners, corners[:, :2].any(1), corners[:, 2:].any(1))
-    end = 1.0 if half_open else 0.0
-    boxes = torch.stack([x1, y1, x2 + end, y2 + end], dim=1) * stride
+    boxes = torch.stack([x1, y1, x2, y2], dim=1)
+    if half_open:
+        boxes[:, 2:] += 1
+        boxes = boxes - (stride - 1) / (2 * stride)
+    boxes = boxes * stride
     means = scores.where(found, 0).sum(1) / found.sum(1)
     return GraphBoxes(boxes, means, skeletons.batch_index[kept], kept)
 

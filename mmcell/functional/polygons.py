@@ -10,6 +10,8 @@ under which no ring passes twice through a point, which valid polygons (OGC simp
 rings of one polygon may still meet in single points, which they allow.
 """
 
+from itertools import pairwise
+
 import numpy as np
 from skimage.measure import label as label_components
 
@@ -75,7 +77,8 @@ def label_map_to_polygons(
     is_corner = side != side[previous]
     corners = np.stack([x, y], axis=1)[is_corner].astype(np.float64)
     corner_starts = np.concatenate([[0], np.cumsum(is_corner)])[ring_starts]
-    rings = np.split(corners, corner_starts[1:])
+    bounds = [*corner_starts.tolist(), len(corners)]
+    rings = [corners[first:last] for first, last in pairwise(bounds)]  # np.split takes its time
 
     polygons: dict[int, Rings] = {}
     is_exterior = double_areas > 0
@@ -105,11 +108,12 @@ def _piece_sides(pieces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """
     width = pieces.shape[1]
     flat = pieces.ravel()
-    inside = np.flatnonzero(flat)
-    step = _NEIGHBOUR @ (width, 1)
-    is_outer = flat[inside[:, None] + step] != flat[inside][:, None]  # (pixels, 4)
-    pixel, side = np.nonzero(is_outer)
-    pixel = inside[pixel]
+    inner = pieces[1:-1, 1:-1]
+    beside = (pieces[:-2, 1:-1], pieces[1:-1, 2:], pieces[2:, 1:-1], pieces[1:-1, :-2])
+    is_outer = np.stack([(inner != other) & (inner != 0) for other in beside], axis=-1)
+    row, column, side = np.nonzero(is_outer)
+    row, column = row + 1, column + 1
+    pixel = row * width + column
     piece = flat[pixel]
     # The side after this one begins at its end, between the two pixels ahead. Preferring the left
     # turn is what keeps rings simple where a piece meets itself in a corner.
@@ -120,7 +124,6 @@ def _piece_sides(pieces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     next_pixel = np.where(turns_left, ahead_left, np.where(goes_straight, ahead_right, pixel))
     next_side = (side + np.where(turns_left, -1, np.where(goes_straight, 0, 1))) % 4
     successor = np.searchsorted(pixel * 4 + side, next_pixel * 4 + next_side)
-    row, column = np.divmod(pixel, width)
     return np.stack([piece, side, row, column], axis=1), successor
 
 

@@ -74,22 +74,25 @@ def enlarged_levels(boxes: Tensor, num_levels: int, enlarge: float = 1.1) -> Roi
     return _usable_levels(ends, sides.flip(2).long())
 
 
-def pixel_levels(boxes: Tensor, level_sizes: Sequence[tuple[int, int]]) -> RoiLevels:
+def pixel_levels(
+    boxes: Tensor, level_sizes: Sequence[tuple[int, int]], *, without_last_pixel: bool = False
+) -> RoiLevels:
     """Whole-pixel boxes on every level, for :func:`crop_pixels`.
 
     Args:
         boxes: (N, 4), x1, y1, x2, y2 in pixels of level 0.
         level_sizes: height and width of each of the L levels.
+        without_last_pixel: as in the authors' program, boxes end before the last row and column of
+            the map, although they are half-open.
 
     Returns:
-        Half-open boxes, rounded half to even and moved to the last pixel of the map at most. A box
-        has levels up to the first with a side below 2.
+        Half-open boxes, rounded half to even and cut off at the border. A box has levels up to the
+        first with a side below 2.
 
     Source: Yi et al., MICCAI 2019, 2.2; the rounding is in the authors' program.
     """
     strides = 2.0 ** torch.arange(len(level_sizes), device=boxes.device)
-    limits = torch.tensor([[w - 1, h - 1, w - 1, h - 1] for h, w in level_sizes])
-    limits = limits.to(boxes.device, boxes.dtype)
+    limits = boxes.new_tensor([[w, h, w, h] for h, w in level_sizes]) - int(without_last_pixel)
     ends = (boxes[:, None] / strides[:, None]).round().clamp(min=0).minimum(limits).long()
     return _usable_levels(ends, (ends[..., 2:] - ends[..., :2]).flip(2))
 
@@ -160,17 +163,21 @@ def crop_pixels(features: Tensor, boxes: Tensor, sizes: Tensor, batch_index: Ten
     """Cut whole pixels out of feature maps.
 
     Args:
-        features: (B, C, H, W).
+        features: (B, C, H, W), copied unless in channels-last layout.
         boxes: (n, 4) int64, x1, y1, x2, y2 of boxes on the map.
         sizes: (n, 2) int64, rows and columns.
         batch_index: (n,) int64, image of each box.
     """
     rows, columns = _largest(sizes)
-    device = features.device
-    y = (boxes[:, 1:2] + torch.arange(rows, device=device)).clamp(max=features.shape[2] - 1)
-    x = (boxes[:, :1] + torch.arange(columns, device=device)).clamp(max=features.shape[3] - 1)
-    values = features[batch_index[:, None, None], :, y[:, :, None], x[:, None]]
-    return _without_padding(values.permute(0, 3, 1, 2), sizes)
+    height, width = features.shape[2:]
+    y = (boxes[:, 1:2] + torch.arange(rows, device=boxes.device)).clamp(max=height - 1)
+    x = (boxes[:, :1] + torch.arange(columns, device=boxes.device)).clamp(max=width - 1)
+    row_starts = (batch_index[:, None] * height + y) * width
+    pixels = (row_starts[:, :, None] + x[:, None]).flatten()
+    # One row of channels per pixel: its gradient is a sum of rows, not of single numbers.
+    values = features.permute(0, 2, 3, 1).flatten(0, 2).index_select(0, pixels)
+    values = values.view(len(boxes), rows, columns, features.shape[1]).permute(0, 3, 1, 2)
+    return _without_padding(values, sizes)
 
 
 def crop_objects(
@@ -231,10 +238,15 @@ def masked_instance_norm(
         weight: (C,) scale.
         bias: (C,) shift.
         eps: added to the variance.
+
+    Returns:
+        float32 for values of 16 bits: sums over a box need the precision.
     """
     inside, count = rois.inside(), rois.sizes.prod(1)[:, None, None, None]
-    mean = rois.values.sum((2, 3), keepdim=True) / count
-    centered = (rois.values - mean) * inside
+    dtype = torch.promote_types(rois.values.dtype, torch.float32)
+    wide = rois.values.to(dtype)
+    mean = wide.sum((2, 3), keepdim=True) / count
+    centered = (wide - mean) * inside
     variance = centered.square().sum((2, 3), keepdim=True) / count
     scale = (variance + eps).rsqrt()
     if weight is not None:
@@ -252,8 +264,9 @@ def resize_rois(rois: PaddedRois, sizes: Tensor) -> PaddedRois:
         rois: n boxes.
         sizes: (n, 2) int64, rows and columns wanted.
     """
-    down = _resize_weights(rois.sizes[:, 0], sizes[:, 0], rois.values.shape[2], rois.values.dtype)
-    along = _resize_weights(rois.sizes[:, 1], sizes[:, 1], rois.values.shape[3], rois.values.dtype)
+    dtype = rois.values.dtype
+    down = _resize_weights(rois.sizes[:, 0], sizes[:, 0], rois.values.shape[2], dtype)
+    along = _resize_weights(rois.sizes[:, 1], sizes[:, 1], rois.values.shape[3], dtype)
     # Channels last, where both products are few and large.
     values = rois.values.permute(0, 2, 3, 1)
     tall = (down @ values.flatten(2)).unflatten(2, values.shape[2:])
@@ -348,7 +361,8 @@ def _resize_weights(source: Tensor, target: Tensor, padded: int, dtype: torch.dt
     """(n, largest target, padded) weights that resample one axis; rows of padding are zero."""
     cells = torch.arange(padded, device=source.device)
     wanted = torch.arange(int(target.max()) if len(target) else 0, device=source.device)
-    ratio = (source.to(dtype) / target)[:, None]
+    # Positions in 16 bits would be off by whole pixels; weights may be rounded.
+    ratio = (source.to(torch.promote_types(dtype, torch.float32)) / target)[:, None]
     positions = ((wanted + 0.5) * ratio - 0.5).clamp(min=0).minimum((source - 1)[:, None])
     weights = (1 - (positions[:, :, None] - cells).abs()).clamp(min=0)
-    return weights * (wanted < target[:, None])[:, :, None]
+    return (weights * (wanted < target[:, None])[:, :, None]).to(dtype)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +24,7 @@ INTERRUPTED = 130  # as shells report Ctrl-C
 @click.option('--out', type=click.Path(path_type=Path, file_okay=False), help='For results.')
 @click.option(
     '--save',
-    default='labels,overlay',
+    default='labels,csv,overlay',
     show_default=True,
     help='What to write: labels, geojson (QuPath), geojson.gz, rois (ImageJ), csv, parquet '
     '(measurements), overlay, thumbnail (pictures), coco, ome-zarr.',
@@ -74,6 +78,15 @@ INTERRUPTED = 130  # as shells report Ctrl-C
     type=click.IntRange(1),
     help='Tiles or small images that pass through the network together.',
 )
+@click.option(
+    '--views',
+    default='1',
+    show_default=True,
+    type=click.Choice(['1', '4', '8']),
+    callback=lambda context, option, value: int(value),
+    help='Test-time augmentation: each tile mirrored (4) and turned (8), too; they vote.',
+)
+@click.option('--half', is_flag=True, help='Half precision, where the device has it.')
 @click.option('--workers', default=0, type=click.IntRange(0), help='Processes. [default: this one]')
 @click.option('--scheduler', help='Address of a running dask scheduler, such as tcp://host:8786.')
 @click.option('--resume', is_flag=True, help='Keep results in --out, do what is missing.')
@@ -89,9 +102,11 @@ def predict(inputs: tuple[str, ...], **options: Any) -> None:
     (how they were made) and, if an image fails, failures.csv: the others are done, and the exit
     status is 1. Ctrl-C keeps what is finished (exit status 130); --resume goes on.
     """
-    from mmcell.engine.errors import plain_errors
-    from mmcell.engine.memory import keep_freed_memory
-    from mmcell.inference.command import PredictCommand
+    with _quiet_imports():
+        import mmcell.plugin  # noqa: F401
+        from mmcell.engine.errors import plain_errors
+        from mmcell.engine.memory import keep_freed_memory
+        from mmcell.inference.command import PredictCommand
 
     keep_freed_memory()
     with plain_errors():
@@ -101,3 +116,11 @@ def predict(inputs: tuple[str, ...], **options: Any) -> None:
             click.echo('interrupted; what is finished is kept, --resume goes on', err=True)
             status = INTERRUPTED
     sys.exit(status)
+
+
+@contextmanager
+def _quiet_imports() -> Iterator[None]:
+    """Without what MMDetection says about optional packages that nothing here uses."""
+    with redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        yield

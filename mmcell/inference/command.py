@@ -13,7 +13,8 @@ from mmengine.runner import set_random_seed
 from rich.console import Console
 from rich.progress import Progress as ProgressBar
 
-from mmcell.engine.errors import ConfigError, DataError
+from mmcell.engine.bfloat16 import half_dtype
+from mmcell.engine.errors import ConfigError
 from mmcell.inference.distribution import worker_pool
 from mmcell.inference.dry_run import as_table, look_at, seconds_per_tile
 from mmcell.inference.network import Network, NetworkSpec, load_network
@@ -82,7 +83,10 @@ class PredictCommand:
 
     def _network(self) -> Network:
         set_random_seed(SEED)
-        return load_network(NetworkSpec(self.model, self.checkpoint, self.device))
+        network = load_network(NetworkSpec(self.model, self.checkpoint, self.device))
+        if self.options.half and not self.scheduler:
+            half_dtype(network.device)  # said once, before any image
+        return network
 
     def _predict(self, files: list[Path]) -> int:
         if not self.save:
@@ -94,10 +98,12 @@ class PredictCommand:
             self.out, record, self.save, resume=self.resume, overwrite=self.overwrite
         )
         with (
+            worker_pool(self.workers, self.scheduler) as ordered_map,
             folder,
             _progress(len(files)) as progress,
-            worker_pool(self.workers, self.scheduler) as ordered_map,
         ):
+            config = self.out / 'model_config.py'
+            config.write_text(network.cfg.pretty_text, encoding='utf-8')
             FileRun(network, self.options, self.save, folder, progress)(
                 files, ordered_map, self.batch_size
             )
@@ -118,12 +124,13 @@ class PredictCommand:
         Console(width=None if sys.stdout.isatty() else 160).print(as_table(rows))
         readable = [row for row in rows if row.description is not None]
         tiles = sum(row.tiles for row in readable)
-        click.echo(f'{len(readable)} images readable, {len(rows) - len(readable)} not; {tiles} tiles')
+        broken = len(rows) - len(readable)
+        click.echo(f'{len(readable)} images can be read, {broken} cannot; {tiles} tiles')
         if network is not None and readable:
             seconds = seconds_per_tile(max(readable, key=lambda r: r.tiles), self.options, network)
             total = tiles * seconds / max(self.workers, 1)
             click.echo(f'{seconds:.2f} s a tile on {network.device}: {_duration(total)} in all')
-        return 1 if len(readable) < len(rows) else 0
+        return 1 if broken else 0
 
 
 @contextmanager

@@ -20,7 +20,9 @@ from mmengine.structures import InstanceData
 from pycocotools import mask as coco_mask
 from torch import Tensor
 
+from mmcell.engine.bfloat16 import half_dtype
 from mmcell.engine.errors import UserError
+from mmcell.inference.augmentation import AugmentedDetect
 from mmcell.inference.limits import LimitWatch
 from mmcell.inference.network import Network, NetworkSpec, load_network
 from mmcell.structures import FoundObjects, RoiMasks
@@ -45,6 +47,8 @@ class DetectOptions:
         full_window: height, width of most windows, in source pixels. A model whose test pipeline
             fits every image into one size magnifies all windows as this one, smaller ones at the
             border of the image, too. None: each window as an image of its own.
+        half: the network computes in half precision.
+        views: of every window, mirrored and turned, that vote on the objects; 1, 4 or 8.
     """
 
     score_threshold: float = 0.5
@@ -52,6 +56,8 @@ class DetectOptions:
     min_visible: float = 0.0
     magnification: float = 1.0
     full_window: tuple[int, int] | None = None
+    half: bool = False
+    views: int = 1
 
 
 class OutOfMemoryError(UserError):
@@ -75,9 +81,11 @@ class DetectorFactory:
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), 'network': None}
 
-    def __call__(self) -> Detector:
+    def __call__(self) -> Detector | AugmentedDetect:
         """The detector, on its device."""
-        return Detector(self.network or _network_of_process(self.spec), self.options)
+        detector = Detector(self.network or _network_of_process(self.spec), self.options)
+        views = self.options.views
+        return detector if views == 1 else AugmentedDetect(detector, views)
 
 
 @functools.lru_cache(maxsize=1)
@@ -93,13 +101,15 @@ class Detector:
         options: see there.
 
     Raises:
-        ConfigError: If the config's test pipeline cannot take arrays.
+        ConfigError: If the config's test pipeline cannot take arrays, or half precision is wanted
+            on a device without.
     """
 
     def __init__(self, network: Network, options: DetectOptions) -> None:
         self._network, self._options = network, options
         full_window = options.full_window and _scaled(options.full_window, options.magnification)
         self._pipeline = _array_pipeline(network.cfg, full_window)
+        self._half = half_dtype(network.device) if options.half else None
 
     def __call__(self, window: Window) -> FoundObjects:
         """Objects of one window, see :meth:`batch`."""
@@ -143,7 +153,10 @@ class Detector:
         )
         module, test_cfg = self._network.module, self._network.cfg.model.get('test_cfg') or {}
         watch = LimitWatch(module, test_cfg, self._options.score_threshold)
-        with torch.inference_mode(), watch:
+        autocast = torch.autocast(
+            self._network.device.type, self._half, enabled=self._half is not None
+        )
+        with torch.inference_mode(), watch, autocast:
             samples = module.test_step(batch)
         instances = [sample.pred_instances.to('cpu') for sample in samples]
         limits = watch.reached([each.scores for each in instances])

@@ -8,10 +8,12 @@ grow with their number. What a lost worker had in hand is done again by another.
 from __future__ import annotations
 
 import hashlib
+import math
 import pickle
 import re
 import signal
 import threading
+import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
@@ -28,6 +30,7 @@ ITEMS_PER_WORKER = 4
 # A worker that died is back within seconds; so long without any, nobody is coming.
 PATIENCE_S = 60.0
 CONNECT_S = 10.0
+RECOUNT_S = 2.0
 # Functions that a worker keeps: two lists of items may take turns.
 KEPT_FUNCTIONS = 2
 
@@ -154,11 +157,13 @@ def _map_on(
     # A task and no scattered value: if the worker that holds it is lost, dask makes it again.
     work = client.submit(_Work, hashlib.sha256(pickled).hexdigest(), pickled, threads, pure=False)
     waiting: deque[Any] = deque()
+    most, asked = 0, -math.inf
     try:
         for item in items:
+            if time.monotonic() > asked + RECOUNT_S:  # a cluster may grow or shrink meanwhile
+                most, asked = ITEMS_PER_WORKER * max(len(client.nthreads()), 1), time.monotonic()
             waiting.append(client.submit(_run, work, item, pure=False))
-            # Asked anew each time: a cluster may grow or shrink meanwhile.
-            while len(waiting) >= ITEMS_PER_WORKER * max(len(client.nthreads()), 1):
+            while len(waiting) >= most:
                 yield _result(client, waiting.popleft())
         while waiting:
             yield _result(client, waiting.popleft())

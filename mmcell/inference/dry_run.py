@@ -9,10 +9,10 @@ from pathlib import Path
 
 from rich.table import Table
 
+from mmcell.inference.detect import magnification
 from mmcell.inference.input_report import Description, describe
 from mmcell.inference.network import Network
 from mmcell.inference.options import PredictOptions, make_task, remarks, tile_plan
-from mmcell.inference.detect import magnification
 from mmcell.inference.sources import ImageSource, open_sources
 from mmcell.inference.stream import ImageTask, find_tile
 
@@ -62,9 +62,7 @@ def _look(source: ImageSource, options: PredictOptions, network: Network | None)
     model_mpp = options.model_mpp or (network.mpp if network else None)
     plan = tile_plan(source.size, magnification(source.mpp, model_mpp), network, options)
     notes = remarks(source, network, options)
-    return InputRow(
-        source.path, describe(source, options.percentiles), len(plan), '; '.join(notes)
-    )
+    return InputRow(source.path, describe(source, options.percentiles), len(plan), '; '.join(notes))
 
 
 def seconds_per_tile(row: InputRow, options: PredictOptions, network: Network) -> float:

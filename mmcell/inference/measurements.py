@@ -1,14 +1,15 @@
 """A table with one row per object: where it is, how large, what shape, how bright.
 
 The properties are those of :func:`skimage.measure.regionprops_table`, value for value, for which it
-takes some 4 ms per object: half an hour for a slide of 400,000. Here all objects of a batch go
-through each step at once.
+takes some 2 ms per object, a quarter of an hour for a slide of 400,000. Here all objects of a batch
+go through each step at once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from itertools import pairwise
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -74,14 +75,14 @@ def measure(
         mpp: microns per pixel; without it there are no columns in microns.
 
     Returns:
-        N rows. ``image``, ``label`` (id), ``class``, ``score``; in pixels ``centroid_x_px``,
-        ``centroid_y_px`` (the centre of the image's first pixel is 0.5, 0.5, as in polygons),
-        ``x1_px``, ``y1_px``, ``x2_px``, ``y2_px`` (tight box, x2 and y2 exclusive), ``area_px``,
+        N rows. ``image``, ``label`` (id), ``class``, ``score``; in pixels ``x1_px``, ``y1_px``,
+        ``x2_px``, ``y2_px`` (tight box, x2 and y2 exclusive), ``centroid_x_px``, ``centroid_y_px``
+        (the centre of the image's first pixel is 0.5, 0.5, as in polygons), ``area_px``,
         ``perimeter_px``, ``major_axis_px``, ``minor_axis_px`` (of the ellipse with the same second
-        moments); where ``mpp`` is known ``centroid_x_um``, ``centroid_y_um``, ``area_um2``,
-        ``perimeter_um``, ``major_axis_um``, ``minor_axis_um``; ``eccentricity`` (of that ellipse, 0
-        to 1), ``solidity`` (area over that of the convex hull, 0 to 1), ``touches_border`` (of the
-        image); ``mean_``, ``min_``, ``max_``, ``std_`` of each channel, in stored values.
+        moments); where ``mpp`` is known, all but the box in microns: ``centroid_x_um``, ...,
+        ``area_um2``, ...; ``eccentricity`` (of that ellipse, 0 to 1), ``solidity`` (area over that
+        of the convex hull, 0 to 1), ``touches_border`` (of the image); ``mean_``, ``min_``,
+        ``max_``, ``std_`` of each channel, in stored values.
 
     Raises:
         ValueError: If an object has no pixel, its class no name, or ``channels`` do not fit.
@@ -96,37 +97,42 @@ def measure(
     if objects.classes.max(initial=0) >= len(classes):
         raise ValueError(f'there is a class {objects.classes.max()}, but names: {list(classes)}')
 
-    boxes = _tight_boxes(objects, found)
-    center_x, center_y, major, minor = _moments(found)
-    lengths = {
-        'centroid_x': center_x + objects.boxes[:, 0] + 0.5,
-        'centroid_y': center_y + objects.boxes[:, 1] + 0.5,
-        'perimeter': _perimeters(objects, found),
-        'major_axis': major,
-        'minor_axis': minor,
-    }
-    columns: dict[str, Any] = {
+    columns = {
         'image': pd.Series([image] * len(objects), dtype='string'),
         'label': objects.ids,
         'class': pd.Series([classes[k] for k in objects.classes.tolist()], dtype='string'),
         'score': objects.scores,
-        'centroid_x_px': lengths['centroid_x'],
-        'centroid_y_px': lengths['centroid_y'],
-        **{f'{side}_px': boxes[:, k] for k, side in enumerate(('x1', 'y1', 'x2', 'y2'))},
-        'area_px': found.counts,
-        **{f'{name}_px': lengths[name] for name in ('perimeter', 'major_axis', 'minor_axis')},
+        **_shapes(objects, found, size, mpp),
+        **_intensities(objects, pixels, corner, found, _distinct(channels)),
     }
-    if mpp is not None:
-        columns |= {f'{name}_um': values * mpp for name, values in lengths.items()}
-        columns['area_um2'] = found.counts * mpp**2
-    columns['eccentricity'] = np.sqrt(1 - (minor / np.where(major > 0, major, 1)) ** 2)
-    columns['eccentricity'][major == 0] = 0
-    columns['solidity'] = found.counts / _convex_areas(objects, found)
-    columns['touches_border'] = (boxes[:, :2] == 0).any(axis=1) | (
-        boxes[:, 2:] == (size[1], size[0])
-    ).any(axis=1)
-    columns |= _intensities(objects, pixels, corner, found, _distinct(channels))
     return pd.DataFrame(columns)
+
+
+def _shapes(
+    objects: FoundObjects, found: _Pixels, size: tuple[int, int], mpp: float | None
+) -> dict[str, npt.NDArray]:
+    boxes = _tight_boxes(objects, found)
+    center_x, center_y, major, minor = _moments(found)
+    measured = {
+        'centroid_x': center_x + objects.boxes[:, 0] + 0.5,
+        'centroid_y': center_y + objects.boxes[:, 1] + 0.5,
+        'area': found.counts,
+        'perimeter': _perimeters(objects, found),
+        'major_axis': major,
+        'minor_axis': minor,
+    }
+    columns = {f'{side}_px': boxes[:, k] for k, side in enumerate(('x1', 'y1', 'x2', 'y2'))}
+    columns |= {f'{name}_px': values for name, values in measured.items()}
+    if mpp is not None:
+        for name, values in measured.items():
+            power = 2 if name == 'area' else 1
+            columns[f'{name}_um2' if power == 2 else f'{name}_um'] = values * mpp**power
+    ratio = np.divide(minor, major, out=np.ones_like(major), where=major > 0)
+    columns['eccentricity'] = np.sqrt(1 - ratio**2)
+    columns['solidity'] = found.counts / _convex_areas(objects, found)
+    at_border = np.concatenate([boxes[:, :2] == 0, boxes[:, 2:] == (size[1], size[0])], axis=1)
+    columns['touches_border'] = at_border.any(axis=1)
+    return columns
 
 
 def round_floats(table: pd.DataFrame, digits: int = 7) -> pd.DataFrame:
@@ -226,8 +232,8 @@ def _convex_areas(objects: FoundObjects, found: _Pixels) -> Ints:
         shapely.linestrings(points.reshape(-1, 2), indices=np.repeat(found.owner[end], 4))
     )
     corners, owner = shapely.get_coordinates(hulls, return_index=True)
-    starts = np.searchsorted(owner, np.arange(1, len(objects)))
-    rings = np.split(corners[:, ::-1], starts)
+    bounds = pairwise(np.searchsorted(owner, np.arange(len(objects) + 1)).tolist())
+    rings = (corners[first:last, ::-1] for first, last in bounds)
     return np.array(
         [
             np.count_nonzero(grid_points_in_poly(patch.shape, ring, binarize=False))

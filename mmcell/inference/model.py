@@ -22,9 +22,7 @@ Input = Array | torch.Tensor | str | Path | ImageSource
 Progress = Callable[[int, int], object]
 
 
-def load(
-    config: str | Path, checkpoint: str | Path, device: str | torch.device = 'auto'
-) -> Model:
+def load(config: str | Path, checkpoint: str | Path, device: str | torch.device = 'auto') -> Model:
     """Load a model for prediction.
 
     Args:
@@ -130,6 +128,7 @@ class Model:
                 if progress is not None:
                     progress(event.done, len(task.numbers))
             elif isinstance(event, Finished):
+                task.source.close()  # read again for measurements; many files are not kept open
                 if event.error is not None:
                     raise event.error
                 notes = remarks(task.source, self.network, options, limits)

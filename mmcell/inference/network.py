@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +31,13 @@ class NetworkSpec:
         config: path of a config file, or the name of one that mmcell ships, such as 'pffnet_kumar'.
         checkpoint: path of a file whose parameters are exactly the model's.
         device: such as 'cpu' or 'cuda:0'; 'auto' takes an accelerator where there is one.
+        version: differs if the files have changed: workers that live on keep their network.
     """
 
     config: str
     checkpoint: str
     device: str = 'auto'
+    version: str = ''
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,7 @@ def load_network(spec: NetworkSpec) -> Network:
     mpp = metainfo.get('mpp')
     module.to(get_device() if spec.device == 'auto' else spec.device).eval()
     return Network(
-        spec=spec,
+        spec=replace(spec, version=_version(spec)),
         module=module,
         cfg=cfg,
         classes=_class_names(metainfo.get('classes', ()), cfg),
@@ -140,6 +142,11 @@ def _palette(colors: Any) -> tuple[tuple[int, int, int], ...] | None:
     if not isinstance(colors, (list, tuple)):
         return None
     return tuple((int(r), int(g), int(b)) for r, g, b in colors)
+
+
+def _version(spec: NetworkSpec) -> str:
+    files = [path for path in map(Path, (spec.config, spec.checkpoint)) if path.is_file()]
+    return ' '.join(f'{path.stat().st_mtime_ns}-{path.stat().st_size}' for path in files)
 
 
 def _class_names(names: Sequence[str], cfg: Config) -> tuple[str, ...]:

@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from mmcell.functional.intensity import check_percentiles
 from mmcell.functional.tiling import TilePlan, default_halo, resnet_receptive_field
+from mmcell.inference.augmentation import VIEWS
 from mmcell.inference.detect import DetectOptions, DetectorFactory, magnification
 from mmcell.inference.image_source import ImageSource
 from mmcell.inference.intensity import DISPLAY_PERCENTILES, DisplayRange
@@ -41,6 +43,9 @@ class PredictOptions:
             say. Images of another pixel size are resampled for the network, by more than 5 %.
         channels: one to three channels for the network: names, or numbers from 1.
         axes: a letter per axis of what is stored, instead of what files say.
+        views: test-time augmentation: of every tile, mirrored (4) and turned (8) views vote on the
+            objects, see :func:`~mmcell.inference.augmentation.fuse_views`; 1 is none.
+        half: the network computes in half precision; on devices that have it.
         tissue: leave out tiles without tissue, on colour images of more than 67 million pixels.
 
     Raises:
@@ -57,6 +62,8 @@ class PredictOptions:
     model_mpp: float | None = None
     channels: str | Sequence[str | int] | None = None
     axes: str | None = None
+    views: int = 1
+    half: bool = False
     tissue: bool = True
 
     def __post_init__(self) -> None:
@@ -66,6 +73,9 @@ class PredictOptions:
         for name, least in (('tile', 64), ('overlap', 1)):
             if getattr(self, name) < least:
                 raise ValueError(f'{name} must be >= {least} pixels, got {getattr(self, name)}')
+        if self.views not in VIEWS:
+            raise ValueError(f'views must be one of {tuple(VIEWS)}, got {self.views}')
+        check_percentiles(self.percentiles)
         for name in ('mpp', 'model_mpp'):
             value = getattr(self, name)
             if value is not None and not 0 < value < float('inf'):
@@ -92,6 +102,8 @@ def make_task(source: ImageSource, network: Network, options: PredictOptions) ->
         min_visible=options.min_visible,
         magnification=factor,
         full_window=_largest_window(plan) if len(plan) > 1 else None,
+        half=options.half,
+        views=options.views,
     )
     tiles = None
     if options.tissue and source.is_colour and np.prod(source.size) > _LARGE_PIXELS:

@@ -104,7 +104,10 @@ class Prediction:
         dtype = np.uint16 if len(self) <= np.iinfo(np.uint16).max else np.int32
         labels = np.zeros(self.size, dtype=dtype)
         for number, (x1, y1, x2, y2), patch in zip(
-            self.objects.ids.tolist(), self.objects.boxes.tolist(), self.objects.patches, strict=True
+            self.objects.ids.tolist(),
+            self.objects.boxes.tolist(),
+            self.objects.patches,
+            strict=True,
         ):
             labels[y1:y2, x1:x2][patch] = number
         return labels
@@ -165,11 +168,12 @@ class Prediction:
         if not path.suffix:
             writers = open_writers(formats or FOLDER_FORMATS, path, source, **context)
         elif formats is not None:
-            raise DataError(f'{path}: formats are chosen for a folder; a file has the one it ends in')
+            raise DataError(
+                f'{path}: formats are chosen for a folder; a file has the one it ends in'
+            )
         else:
             writers = open_files({format_of(path): path}, source, **context)
         with writers:
             for part in self._parts:
                 writers.write(part.objects, source.read(*part.window), part.window[:2])
         return writers.paths
-

@@ -59,5 +59,4 @@ def describe_run(
             'of the whole image to 0..255'
         ),
         command=sys.argv,
-        config_text=config_text,
     )

@@ -51,9 +51,7 @@ class FileRun:
     progress: Progress = Progress()
     pages: dict[str, tuple[int, int]] = field(default_factory=dict)
 
-    def __call__(
-        self, files: Sequence[Path], ordered_map: OrderedMap, batch_size: int = 1
-    ) -> None:
+    def __call__(self, files: Sequence[Path], ordered_map: OrderedMap, batch_size: int = 1) -> None:
         """Segment all files; what fails goes into the folder's table.
 
         Args:

@@ -72,7 +72,9 @@ class RunFolder:
         self.remarks: Counter[str] = Counter()
         self._files: list[TextIO] = []
         if resume and overwrite:
-            raise DataError('--resume keeps the results in --out, --overwrite deletes them: not both')
+            raise DataError(
+                '--resume keeps the results in --out, --overwrite deletes them: not both'
+            )
         former = _read_run(path)
         if former is not None and not (resume or overwrite):
             raise DataError(

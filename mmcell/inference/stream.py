@@ -1,34 +1,57 @@
-"""The objects of many images, small or huge, through one network: one stream of tiles.
+"""The objects of images of any size, tile by tile, as if each had been segmented at once.
 
-Tiles of all images stand in one queue, so that the tiles of a slide and a folder of small images
-keep workers busy alike, and several of either pass through the network together. What goes wrong
-with an image ends that image alone.
+Each tile is read, shown to the network and sorted out on its own, in any process; putting tiles
+together is light and happens in one place, in raster order, so that the result does not depend on
+who did which tile. See :mod:`mmcell.functional.tiling` for cores, overlap and halo.
+
+Tiles of all images stand in one queue, so that a slide and a folder of small images keep workers
+busy alike, and several tiles of either pass through the network together. What goes wrong with an
+image ends that image alone.
 """
 
 from __future__ import annotations
 
 import functools
 import pickle
-from collections import deque
+import uuid
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from mmcell.functional.tiling import TilePlan
-from mmcell.inference.image_source import ImageSource
-from mmcell.inference.intensity import DisplayRange
-from mmcell.inference.tile_merging import Batch, Frontier
+from mmcell.inference.distribution import OrderedMap, in_process
+from mmcell.inference.tile_merging import Frontier
 from mmcell.inference.tile_objects import TileResult, sort_out
 from mmcell.structures import FoundObjects
 
+# Segments uint8 (h, w, 3) RGB: every object above the score threshold, overlaps allowed, boxes in
+# the coordinates of the pixels it got.
 Detect = Callable[[npt.NDArray[np.uint8]], FoundObjects]
-OrderedMap = Callable[[Callable[[], Callable[[Any], Any]], Iterable[Any]], Iterator[Any]]
 
 # Detectors that a process keeps: images of one run differ in pixel size at most.
 _KEPT_DETECTORS = 8
+# Images that a process keeps open.
+_KEPT_IMAGES = 4
+
+
+class Source(Protocol):
+    """An image that is read piece by piece, as ``ImageSource``."""
+
+    size: tuple[int, int]
+
+    def read(self, x1: int, y1: int, x2: int, y2: int) -> npt.NDArray[Any]:
+        """(h, w, C) stored pixels."""
+
+
+class Display(Protocol):
+    """Makes stored pixels what the network was trained on, as ``DisplayRange``."""
+
+    def to_rgb8(self, pixels: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+        """(h, w, 3)."""
 
 
 @dataclass(frozen=True)
@@ -41,14 +64,28 @@ class ImageTask:
             share what it builds, and go to its ``batch(windows)`` together where it has one.
         plan: the tiles.
         display_range: how stored pixels become what the network sees.
-        tiles: numbers of the tiles to do, ascending; all if None.
+        tiles: numbers of the tiles to do, ascending, e.g. those with tissue
+            (:meth:`TilePlan.tiles_with`); all if None.
+
+    Raises:
+        ValueError: If plan and image differ in size, or ``tiles`` is not ascending.
     """
 
-    source: ImageSource
+    source: Source
     detect_factory: Callable[[], Detect]
     plan: TilePlan
-    display_range: DisplayRange
+    display_range: Display
     tiles: Sequence[int] | None = None
+
+    def __post_init__(self) -> None:
+        if tuple(self.plan.size) != tuple(self.source.size):
+            raise ValueError(
+                f'plan is for an image of {self.plan.size}, this one is {self.source.size}'
+            )
+        if self.tiles is not None and any(
+            a >= b for a, b in zip(self.tiles, self.tiles[1:], strict=False)
+        ):
+            raise ValueError('tiles must be numbers of tiles in ascending order')
 
     @property
     def numbers(self) -> Sequence[int]:
@@ -93,27 +130,36 @@ class Finished:
 
 
 def find_in_images(
-    tasks: Iterable[ImageTask], ordered_map: OrderedMap, batch_size: int = 1
+    tasks: Iterable[ImageTask], ordered_map: OrderedMap = in_process, batch_size: int = 1
 ) -> Iterator[Found | TileDone | Finished]:
     """Segment images.
 
+    Pixels that several masks cover go to the one of highest rank, of equal ranks to the one whose
+    box begins further up, then further left: nothing depends on the tiles or on who does them.
+    Masks that keep no pixel are left out.
+
     Args:
         tasks: taken as they are needed: with workers some images ahead.
-        ordered_map: does the tiles, as ``mmcell.inference.distribution.in_process``.
+        ordered_map: does the tiles, here or elsewhere.
         batch_size: tiles that are done together, of one or of several images.
 
     Yields:
         Of one image after the other: :class:`Found` where there are objects, a :class:`TileDone`
-        after each tile, one :class:`Finished` at the end.
+        after each tile, one :class:`Finished` at the end. Memory is that of a tile for each worker,
+        and what lies within the overlap of the lower border of one row of tiles.
     """
     open_images: deque[_OpenImage] = deque()
-    chunks = _chunks(_tiles_of(tasks, open_images), batch_size)
-    for results in ordered_map(_TileWork, chunks):
-        for result in results:
-            yield from _finished(open_images)
-            yield from open_images[0].take(result)
-            yield from _finished(open_images)
-    yield from _finished(open_images)
+    items = _tiles_of(tasks, open_images)
+    yield from _events(_TileWork, items, open_images, ordered_map, batch_size)
+
+
+def find_in_image(
+    task: ImageTask, ordered_map: OrderedMap = in_process
+) -> Iterator[Found | TileDone | Finished]:
+    """The same for one image; what the task holds travels to workers once, not with each tile."""
+    open_images: deque[_OpenImage] = deque()
+    items = (item._replace(task=None) for item in _tiles_of([task], open_images))
+    yield from _events(functools.partial(_TileWork, task), items, open_images, ordered_map, 1)
 
 
 def find_tile(task: ImageTask, index: int) -> TileResult:
@@ -122,14 +168,15 @@ def find_tile(task: ImageTask, index: int) -> TileResult:
     Raises:
         Exception: Whatever goes wrong.
     """
-    (outcome,) = _TileWork()([_TileItem(task, index)])
+    (outcome,) = _TileWork(task)([_TileItem('', None, index)])
     if isinstance(outcome, _TileFailure):
         raise outcome.error
     return outcome[0]
 
 
 class _TileItem(NamedTuple):
-    task: ImageTask
+    image: str  # differs between images and runs
+    task: ImageTask | None  # None: the one that the worker has already
     index: int
 
 
@@ -153,15 +200,18 @@ _TileOutcome = tuple[TileResult, tuple[str, ...]] | _TileFailure
 class _TileWork:
     """What a worker does with a few tiles: ``_TileWork()(items)``."""
 
-    def __init__(self) -> None:
+    def __init__(self, task: ImageTask | None = None) -> None:
+        self._task = task
+        self._images: OrderedDict[str, ImageTask] = OrderedDict()
         self._detector = functools.lru_cache(_KEPT_DETECTORS)(lambda factory: factory())
 
     def __call__(self, items: Sequence[_TileItem]) -> list[_TileOutcome]:
         """Read, show to the network and sort out; an outcome for each item."""
+        items = [item._replace(task=self._task or self._kept(item)) for item in items]
         outcomes: list[Any] = [None] * len(items)
         together: dict[Any, list[int]] = {}
         stored: dict[int, npt.NDArray[Any]] = {}
-        for k, (task, index) in enumerate(items):
+        for k, (_, task, index) in enumerate(items):
             try:
                 stored[k] = task.source.read(*task.plan[index].window)
                 together.setdefault(task.detect_factory, []).append(k)
@@ -175,6 +225,15 @@ class _TileWork:
                 else:
                     outcomes[k] = _sorted_out(items[k], stored[k], found), found.limits
         return outcomes
+
+    def _kept(self, item: _TileItem) -> ImageTask:
+        """The image of an item as it came first, so that its file is opened once."""
+        task = self._images.setdefault(item.image, item.task)
+        self._images.move_to_end(item.image)
+        if len(self._images) > _KEPT_IMAGES:
+            _, oldest = self._images.popitem(last=False)
+            getattr(oldest.source, 'close', lambda: None)()
+        return task
 
     def _detect(
         self, factory: Callable[[], Detect], windows: list[npt.NDArray[np.uint8]]
@@ -200,9 +259,7 @@ def _sorted_out(item: _TileItem, stored: npt.NDArray[Any], found: FoundObjects) 
     has_objects = len(settled) or len(candidates.objects)
     # A copy where it is a part, so that the rest of the window is freed.
     pixels = np.ascontiguousarray(stored[y1 - y : y2 - y, x1 - x : x2 - x])
-    return TileResult(
-        item.index, settled, candidates, pixels if has_objects else None, (x1, y1)
-    )
+    return TileResult(item.index, settled, candidates, pixels if has_objects else None, (x1, y1))
 
 
 @dataclass
@@ -259,16 +316,33 @@ def _finished(open_images: deque[_OpenImage]) -> Iterator[Finished]:
         yield Finished(image.task, image.error)
 
 
+def _events(
+    work: Callable[[], _TileWork],
+    items: Iterator[_TileItem],
+    open_images: deque[_OpenImage],
+    ordered_map: OrderedMap,
+    batch_size: int,
+) -> Iterator[Found | TileDone | Finished]:
+    for results in ordered_map(work, _chunks(items, batch_size)):
+        for result in results:
+            yield from _finished(open_images)
+            yield from open_images[0].take(result)
+            yield from _finished(open_images)
+    yield from _finished(open_images)
+
+
 def _tiles_of(tasks: Iterable[ImageTask], open_images: deque[_OpenImage]) -> Iterator[_TileItem]:
     """All tiles; an image that has failed meanwhile gets no more of them."""
-    for task in tasks:
+    run = uuid.uuid4().hex
+    for number, task in enumerate(tasks):
         image = _OpenImage(task)
         open_images.append(image)
+        bare = replace(task, tiles=None)  # thousands of numbers, of no use to a worker
         for index in task.numbers:
             if image.error is not None:
                 break
             image.issued += 1
-            yield _TileItem(task, index)
+            yield _TileItem(f'{run} {number}', bare, index)
 
 
 def _chunks(items: Iterator[_TileItem], size: int) -> Iterator[list[_TileItem]]:

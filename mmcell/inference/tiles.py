@@ -16,17 +16,15 @@ import numpy as np
 import numpy.typing as npt
 
 from mmcell.functional.tiling import TilePlan
-from mmcell.inference.distribution import in_process
+from mmcell.inference.distribution import OrderedMap, in_process
 from mmcell.inference.image_source import ImageSource
 from mmcell.inference.intensity import DisplayRange
 from mmcell.inference.stream import (
     Detect,
-    Finished,
     Found,
     ImageTask,
-    OrderedMap,
     TileDone,
-    find_in_images,
+    find_in_image,
 )
 from mmcell.inference.tile_merging import Batch
 
@@ -69,16 +67,12 @@ def find_objects(
         ValueError: If plan and image differ in size, or ``tiles`` is not ascending.
         Exception: What reading or detecting raises.
     """
-    if tuple(plan.size) != tuple(source.size):
-        raise ValueError(f'plan is for an image of {plan.size}, this one is {source.size}')
     numbers = None if tiles is None else [int(number) for number in tiles]
-    if numbers and any(a >= b for a, b in zip(numbers, numbers[1:], strict=False)):
-        raise ValueError('tiles must be numbers of tiles in ascending order')
     task = ImageTask(source, detect_factory, plan, display_range, numbers)
-    for event in find_in_images([task], ordered_map):
+    for event in find_in_image(task, ordered_map):
         if isinstance(event, Found):
             yield event.objects, event.pixels, event.corner
         elif isinstance(event, TileDone):
             on_tile(event.done, len(task.numbers))
-        elif isinstance(event, Finished) and event.error is not None:
+        elif event.error is not None:
             raise event.error

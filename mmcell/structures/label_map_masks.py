@@ -220,7 +220,7 @@ class LabelMapMasks(BaseInstanceMasks):
         indices = indices.to(device)
         return label_roi_align(
             torch.from_numpy(np.ascontiguousarray(self.layers)).to(device),
-            torch.from_numpy(self._layer_index()).to(device)[indices],
+            torch.from_numpy(self.layer_index()).to(device)[indices],
             torch.from_numpy(self.ids).to(device)[indices],
             boxes,
             out_shape,
@@ -265,7 +265,7 @@ class LabelMapMasks(BaseInstanceMasks):
     def to_ndarray(self) -> npt.NDArray[np.uint8]:
         """(N, H, W) uint8 bitmaps: the memory that this class avoids, on request only."""
         bitmaps = np.zeros((len(self), self.height, self.width), dtype=np.uint8)
-        for bitmap, layer, label in zip(bitmaps, self._layer_index(), self.ids, strict=True):
+        for bitmap, layer, label in zip(bitmaps, self.layer_index(), self.ids, strict=True):
             bitmap[:] = self.layers[layer] == label
         return bitmaps
 
@@ -293,7 +293,7 @@ class LabelMapMasks(BaseInstanceMasks):
         """One more than the largest value on the layers or among the ids."""
         return 1 + max(int(self.layers.max(initial=0)), int(self.ids.max(initial=0)))
 
-    def _layer_index(self) -> npt.NDArray[np.int64]:
+    def layer_index(self) -> npt.NDArray[np.int64]:
         """(N,) the layer of each object; 0 for empty masks."""
         if len(self.layers) == 1:
             return np.zeros(len(self), dtype=np.int64)

@@ -390,3 +390,18 @@ def test_images_repeated_by_a_distributed_sampler_count_once(tmp_path):
     assert [rank.returncode for rank in ranks] == [0, 0], errors
     with open(tmp_path / 'scores' / 'per_image.csv', newline='') as file:
         assert [row['image'] for row in csv.DictReader(file)] == ['0.png', '1.png', '2.png']
+
+
+def test_box_scores_alone_need_no_masks():
+    """A detector without masks: one right box, one wrong, one object missed: AP 0.5."""
+    truth = dict(bboxes=torch.tensor([[0.0, 0, 4, 4], [8, 8, 12, 12]]), labels=torch.zeros(2))
+    found = dict(
+        bboxes=torch.tensor([[0.0, 0, 4, 4], [20, 20, 24, 24]]),
+        scores=torch.tensor([0.9, 0.4]),
+        labels=torch.zeros(2),
+    )
+    metric = CellMetric(scores=['box_ap', 'box_ap50'])
+    metric.dataset_meta = dict(classes=('cell',))
+    metric.process({}, [dict(gt_instances=truth, pred_instances=found, ori_shape=(32, 32))])
+    scores = metric.evaluate(1)
+    assert scores['cell/box_ap50_pooled'] == scores['cell/box_ap_pooled'] == 0.5

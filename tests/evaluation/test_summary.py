@@ -95,6 +95,7 @@ def test_every_score_worked_by_hand():
             'dsb': 5 / 10 / 3,
             'ctc_seg': (3 / 4 + 0) / 2,
             'ctc_det': 1 - (10 + 1) / 20,
+            'op_csb': (3 / 8 + 9 / 20) / 2,
         }
     )
 
@@ -130,9 +131,13 @@ def test_pooled_dice_adds_up_pixels_over_images():
 
 
 def test_pooled_ctc_adds_up_objects_over_images():
-    summary = summarize(rows_of((GT, PRED), (GT, GT), (GT, NOTHING)), scores=['ctc_seg', 'ctc_det'])
+    scores = ['ctc_seg', 'ctc_det', 'op_csb']
+    summary = summarize(rows_of((GT, PRED), (GT, GT), (GT, NOTHING)), scores=scores)
     assert summary['scores']['ctc_seg']['mean'] == pytest.approx((3 / 8 + 1 + 0) / 3)
-    assert summary['pooled'] == pytest.approx({'ctc_seg': 2.75 / 6, 'ctc_det': 1 - 31 / 60})
+    seg, det = 2.75 / 6, 1 - 31 / 60
+    assert summary['pooled'] == pytest.approx(
+        {'ctc_seg': seg, 'ctc_det': det, 'op_csb': (seg + det) / 2}
+    )
 
 
 def test_differences_of_counts_keep_their_sign_and_are_defined_for_empty_images():

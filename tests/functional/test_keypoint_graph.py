@@ -13,9 +13,14 @@ from mmcell.functional.keypoint_graph import (
     find_keypoints,
     group_keypoints,
     hough_vote,
+    perfect_score,
     smooth_votes,
 )
-from mmcell.functional.keypoint_graph_targets import graph_targets, keypoints_of_boxes
+from mmcell.functional.keypoint_graph_targets import (
+    graph_targets,
+    keypoints_of_boxes,
+    label_boxes,
+)
 
 
 def vote_by_loop(heatmaps, offsets):
@@ -167,6 +172,24 @@ def test_grouping_in_rounds_equals_one_seed_at_a_time(seed, missing_at_origin):
         torch.testing.assert_close(ours, expected.double())
 
 
+@pytest.mark.parametrize('missing_at_origin', [False, True])
+def test_plateaus_equal_one_seed_at_a_time(missing_at_origin):
+    types, y, x = (axis.ravel() for axis in np.mgrid[:5, :13, :13])
+    generator = torch.Generator().manual_seed(0)
+    mids = (3 * torch.randn(len(x), 40, generator=generator)).numpy()
+    rows = [(*point, 0.01) for point in zip(types, x, y, strict=True)]
+    found = group_keypoints(*as_tensors([(rows, mids)], 13), missing_at_origin=missing_at_origin)
+    torch.testing.assert_close(found.points, group_by_loop(rows, mids, missing_at_origin).double())
+
+
+def test_a_plateau_takes_few_rounds(monkeypatch):
+    rounds = []
+    wait = torch.Tensor.any
+    monkeypatch.setattr(torch.Tensor, 'any', lambda *args: rounds.append(1) or wait(*args))
+    group_keypoints(find_keypoints(torch.full((1, 5, 24, 24), 0.01)), torch.zeros(1, 40, 24, 24))
+    assert len(rounds) < 30
+
+
 def test_the_order_of_keypoints_does_not_matter():
     keypoints, mid = as_tensors([crowd(30, 70, 5), crowd(20, 70, 6)], 70)
     shuffle = torch.randperm(len(keypoints.x), generator=torch.Generator().manual_seed(0))
@@ -231,7 +254,24 @@ def test_three_points_or_a_diagonal_pair_give_the_whole_box(subset):
 
 def test_published_boxes_end_at_the_index_of_the_last_pixel():
     assert box_of([0, 3], half_open=False, stride=4)[0] == [[40, 80, 76, 156]]
-    assert box_of([0, 3], stride=4)[0] == [[40, 80, 80, 160]]
+    # Pixel 10 of the map stands for pixel 40, the middle of 38.5 to 42.5.
+    assert box_of([0, 3], stride=4)[0] == [[38.5, 78.5, 78.5, 158.5]]
+
+
+@pytest.mark.parametrize('stride', [2, 4, 8])
+def test_boxes_from_reduced_maps_are_right_on_average(stride):
+    errors = []
+    for start in range(stride):
+        for end in range(stride):
+            labels = torch.zeros(1, 256, 256, dtype=torch.long)
+            labels[:, 50 + start : 240 + end, 50 + start : 240 + end] = 1
+            reduced = label_boxes(labels[:, ::stride, ::stride])
+            skeleton = torch.cat([keypoints_of_boxes(reduced.boxes), torch.ones(1, 5, 1)], dim=2)
+            found = boxes_from_keypoints(Skeletons(skeleton, reduced.batch_index), stride)
+            errors.append(found.boxes - label_boxes(labels).boxes)
+    errors = torch.cat(errors)
+    assert errors.mean(0).tolist() == [0, 0, 0, 0]
+    assert errors.abs().max() == (stride - 1) / 2
 
 
 def test_keypoints_in_column_zero_count_unless_as_published():
@@ -240,6 +280,14 @@ def test_keypoints_in_column_zero_count_unless_as_published():
     skeletons = Skeletons(points, torch.zeros(1, dtype=torch.long))
     assert boxes_from_keypoints(skeletons).boxes.tolist() == [[0, 4, 10, 15]]
     assert len(boxes_from_keypoints(skeletons, column_zero_is_missing=True).boxes) == 0
+
+
+def test_a_perfect_disc_scores_what_scores_are_measured_by():
+    boxes = torch.tensor([[10, 10, 41, 31]])
+    targets = graph_targets(keypoints_of_boxes(boxes), torch.zeros(1).long(), (1, 50, 50))
+    votes = smooth_votes(hough_vote(targets.heatmaps, targets.short_offsets))
+    for kind in range(5):
+        assert float(votes[0, kind].max()) == pytest.approx(perfect_score(), rel=1e-4)
 
 
 def detect(targets, stride=1):

@@ -401,7 +401,8 @@ def test_keypoint_graph_segmentation(golden, case):
     name = f'kg/seg/{case}/'
     features = [golden(f'{name}feat{level}')[None] for level in range(5)]
     boxes = golden(name + 'boxes')
-    levels = pixel_levels(boxes[:, [1, 0, 3, 2]], [tuple(f.shape[2:]) for f in features])
+    sizes = [tuple(f.shape[2:]) for f in features]
+    levels = pixel_levels(boxes[:, [1, 0, 3, 2]], sizes, without_last_pixel=True)
     assert levels.counts.equal(golden(name + 'n_levels').long())
     present = torch.nonzero(levels.counts).flatten()
     assert boxes[present].equal(golden(name + 'dets'))

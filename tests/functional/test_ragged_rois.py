@@ -159,11 +159,25 @@ def test_levels_end_before_the_first_side_below_two_pixels():
 
 def test_whole_pixel_levels_round_to_even_and_stay_on_the_map():
     boxes = torch.tensor([[-3.0, 5, 25, 15], [50.0, 30, 90, 70], [-9.0, -9, 200, 200]])
-    levels = pixel_levels(boxes, [(48, 64), (24, 32), (12, 16)])
+    sizes = [(48, 64), (24, 32), (12, 16)]
+    levels = pixel_levels(boxes, sizes)
     assert levels.boxes[0].tolist() == [[0, 5, 25, 15], [0, 2, 12, 8], [0, 1, 6, 4]]
-    assert levels.boxes[1].tolist() == [[50, 30, 63, 47], [25, 15, 31, 23], [12, 8, 15, 11]]
-    assert levels.boxes[2].tolist() == [[0, 0, 63, 47], [0, 0, 31, 23], [0, 0, 15, 11]]
+    assert levels.boxes[1].tolist() == [[50, 30, 64, 48], [25, 15, 32, 24], [12, 8, 16, 12]]
+    assert levels.boxes[2].tolist() == [[0, 0, 64, 48], [0, 0, 32, 24], [0, 0, 16, 12]]
     assert levels.counts.tolist() == [3, 3, 3]
+    published = pixel_levels(boxes, sizes, without_last_pixel=True)
+    assert published.boxes[0].equal(levels.boxes[0])
+    assert published.boxes[1].tolist() == [[50, 30, 63, 47], [25, 15, 31, 23], [12, 8, 15, 11]]
+
+
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
+def test_sums_of_half_precision_do_not_overflow_in_the_norm(dtype):
+    values = torch.full((1, 1, 40, 40), 100.0, dtype=dtype)
+    values[:, :, ::2] = 60
+    rois = PaddedRois(values, torch.tensor([[40, 40]]))
+    found = masked_instance_norm(rois).values
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, (values.float() - 80) / 20)
 
 
 def test_batches_hold_every_usable_box_once_with_similar_sides_and_equal_levels():

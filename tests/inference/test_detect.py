@@ -7,6 +7,7 @@ from mmdet.structures.mask import BitmapMasks
 from mmengine.structures import InstanceData
 from pycocotools import mask as coco_mask
 
+from mmcell.engine.errors import ConfigError
 from mmcell.inference.detect import (
     DetectOptions,
     DetectorFactory,
@@ -250,3 +251,26 @@ def test_the_limit_of_a_one_stage_detector_is_named(spec):
     crowd[::10, :180:12] = 200  # 300 pixels
     found = DetectorFactory(spec, EVERYTHING)()(rgb(crowd))
     assert len(found) == 300 and found.limits == ('model.test_cfg.max_per_img=200',)
+
+
+def test_half_precision_is_that_of_the_device_and_only_where_wanted(
+    spec, bright_objects, monkeypatch
+):
+    seen = []
+    find = bright_objects.find
+
+    def record(self, bright):
+        seen.append(torch.get_autocast_dtype('cpu') if torch.is_autocast_enabled('cpu') else None)
+        return find(self, bright)
+
+    monkeypatch.setattr(bright_objects, 'find', record)
+    monkeypatch.setattr('mmcell.engine.bfloat16.cpu_has_bfloat16', lambda: True)
+    for half in (True, False):
+        DetectorFactory(spec, DetectOptions(half=half))()(square(10, 6))
+    assert seen == [torch.bfloat16, None]
+
+
+def test_half_precision_is_refused_where_the_device_has_none(spec, monkeypatch):
+    monkeypatch.setattr('mmcell.engine.bfloat16.cpu_has_bfloat16', lambda: False)
+    with pytest.raises(ConfigError, match='slower here than full.*Leave --half out'):
+        DetectorFactory(spec, DetectOptions(half=True))()

@@ -267,7 +267,7 @@ def test_no_scheduler_at_the_address_is_an_error(monkeypatch):
         list(ordered_map(lambda: abs, [1], scheduler='tcp://127.0.0.1:9'))
 
 
-def test_ctrl_c_ends_the_workers_without_their_tracebacks(tmp_path):
+def test_ctrl_c_ends_the_workers_without_their_tracebacks(tmp_path, ctrl_c):
     pytest.importorskip('distributed')
     script = tmp_path / 'script.py'
     script.write_text(

@@ -77,7 +77,10 @@ def test_microns_are_there_where_the_pixel_size_is_known():
     assert (row.centroid_x_um, row.centroid_y_um) == (2.0, 1.5)
     assert row.perimeter_um == row.perimeter_px / 2 and row.major_axis_um == row.major_axis_px / 2
     assert row.minor_axis_um == row.minor_axis_px / 2
-    assert not [column for column in table(labels).columns if 'um' in column]
+    names = ['centroid_x', 'centroid_y', 'area', 'perimeter', 'major_axis', 'minor_axis']
+    columns = [column for column in table(labels, mpp=0.5) if 'um' in column]
+    assert columns == [f'{name}_um2' if name == 'area' else f'{name}_um' for name in names]
+    assert not [column for column in table(labels) if 'um' in column]
 
 
 def test_a_window_gives_what_the_whole_image_gives():

@@ -136,7 +136,11 @@ def test_tiles_give_what_one_tile_gives(model):
     progress = []
     for batch_size in (1, 3):
         tiled = model.predict(
-            image, tile=128, overlap=40, batch_size=batch_size, progress=lambda *c: progress.append(c)
+            image,
+            tile=128,
+            overlap=40,
+            batch_size=batch_size,
+            progress=lambda *c: progress.append(c),
         )
         pairs = np.unique(np.stack([whole.labels, tiled.labels]).reshape(2, -1), axis=1)
         assert len(pairs[0]) == len(whole) + 1 == len(tiled) + 1

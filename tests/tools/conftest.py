@@ -159,10 +159,16 @@ def probes(tmp_path_factory):
         yield
 
 
+@pytest.fixture(scope='session')
+def config_in(tiny_coco, shrink) -> Callable[..., Path]:
+    """``config_in(folder, name, ...)``: ``write_config`` on the data and models of the tests."""
+    return lambda folder, *args, **kwargs: write_config(folder, tiny_coco, shrink, *args, **kwargs)
+
+
 @pytest.fixture
-def tiny_config(tmp_path, tiny_coco, shrink) -> Callable[..., Path]:
+def tiny_config(tmp_path, config_in) -> Callable[..., Path]:
     """``write_config`` into ``tmp_path``."""
-    return partial(write_config, tmp_path, tiny_coco, shrink)
+    return partial(config_in, tmp_path)
 
 
 @pytest.fixture(scope='module')

@@ -1,9 +1,13 @@
 import json
+import random
 import signal
 import subprocess
 import sys
+import time
+from functools import partial
 from pathlib import Path
 
+import pytest
 import torch
 
 from mmcell.engine.curves import read_curves
@@ -17,18 +21,48 @@ def _log(path: Path) -> list[dict]:
     return [json.loads(line) for line in Path(f'{path}.0').read_text().splitlines()]
 
 
-def test_killed_and_resumed_training_ends_as_if_it_had_not_been_killed(tiny_config, tmp_path):
-    def config(name, *hooks):
-        record = dict(type='RecordHook', path=str(tmp_path / name))
-        return tiny_config(
-            name,
-            max_iters=ITERATIONS,
-            default_hooks__checkpoint__interval=CHECKPOINT_EVERY,
-            work_dir=str(tmp_path / name.removesuffix('_rest')),
-            custom_hooks=[record, dict(type='CurvesHook'), *hooks],
-        )
+def _config(config_in, folder: Path, name: str, *hooks: dict) -> Path:
+    """A run ``name``, or ``name_part`` that goes on with it, with its own record of iterations."""
+    return config_in(
+        folder,
+        name,
+        max_iters=ITERATIONS,
+        default_hooks__checkpoint__interval=CHECKPOINT_EVERY,
+        work_dir=str(folder / name.split('_')[0]),
+        custom_hooks=[
+            dict(type='RecordHook', path=str(folder / name)),
+            dict(type='CurvesHook'),
+            *hooks,
+        ],
+    )
 
-    train(config('whole'))
+
+@pytest.fixture(scope='module')
+def whole(tmp_path_factory, config_in) -> Path:
+    """The work directory of a training that is not killed; its record is beside it."""
+    folder = tmp_path_factory.mktemp('whole')
+    train(_config(config_in, folder, 'whole'))
+    return folder / 'whole'
+
+
+def _assert_same_end(killed: Path, whole: Path) -> None:
+    """Weights, optimizer, schedule and curves of two work directories are the same."""
+    final = [
+        torch.load(run / f'iter_{ITERATIONS}.pth', weights_only=False) for run in (whole, killed)
+    ]
+    for part in (lambda c: c['state_dict'], lambda c: c['optimizer']['state']):
+        torch.testing.assert_close(part(final[1]), part(final[0]), rtol=0, atol=0)
+    assert final[1]['optimizer']['param_groups'] == final[0]['optimizer']['param_groups']
+    assert final[1]['param_schedulers'] == final[0]['param_schedulers']
+    assert final[1]['message_hub']['runtime_info']['iter'] == ITERATIONS - 1
+    # One curve, every iteration once, though some were logged twice.
+    losses = read_curves(killed).train['loss']
+    assert losses == read_curves(whole).train['loss']
+    assert len(losses) == ITERATIONS
+
+
+def test_killed_and_resumed_training_ends_as_if_it_had_not_been_killed(whole, config_in, tmp_path):
+    config = partial(_config, config_in, tmp_path)
     killed = subprocess.run(
         [sys.executable, TOOLS / 'train.py', config('killed', dict(type='KillHook', at=KILLED_AT))],
         capture_output=True,
@@ -37,26 +71,43 @@ def test_killed_and_resumed_training_ends_as_if_it_had_not_been_killed(tiny_conf
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     train(config('killed_rest'), resume='auto')
 
-    whole, rest = _log(tmp_path / 'whole'), _log(tmp_path / 'killed_rest')
-    assert _log(tmp_path / 'killed') == whole[:KILLED_AT]
+    expected, rest = _log(whole), _log(tmp_path / 'killed_rest')
+    assert _log(tmp_path / 'killed') == expected[:KILLED_AT]
     # Iterations 5 to 12: the same images in the same order, the same learning rates and losses.
     assert [line['iteration'] for line in rest] == list(range(CHECKPOINT_EVERY + 1, ITERATIONS + 1))
-    assert rest == whole[CHECKPOINT_EVERY:]
+    assert rest == expected[CHECKPOINT_EVERY:]
+    _assert_same_end(tmp_path / 'killed', whole)
 
-    final = [
-        torch.load(tmp_path / run / f'iter_{ITERATIONS}.pth', weights_only=False)
-        for run in ('whole', 'killed')
-    ]
-    for part in (lambda c: c['state_dict'], lambda c: c['optimizer']['state']):
-        torch.testing.assert_close(part(final[1]), part(final[0]), rtol=0, atol=0)
-    assert final[1]['optimizer']['param_groups'] == final[0]['optimizer']['param_groups']
-    assert final[1]['param_schedulers'] == final[0]['param_schedulers']
-    assert final[1]['message_hub']['runtime_info']['iter'] == ITERATIONS - 1
 
-    # One curve, every iteration once, though the iterations 5 to 7 were logged twice.
-    curves = read_curves(tmp_path / 'killed')
-    assert curves.train['loss'] == read_curves(tmp_path / 'whole').train['loss']
-    assert len(curves.train['loss']) == ITERATIONS
+def test_moment_of_the_kill_does_not_matter(whole, config_in, tmp_path):
+    """Killed from outside: in an iteration, between two, or while a checkpoint is written."""
+    config = partial(_config, config_in, tmp_path)
+    seed = time.time_ns()  # another moment in every run: none may fail
+    moments = random.Random(seed)
+    process = subprocess.Popen(
+        [sys.executable, TOOLS / 'train.py', config('killed')],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    # With some iterations to go, lest the training ends before it is killed.
+    _wait_for_lines(process, Path(f'{tmp_path / "killed"}.0'), moments.randint(1, ITERATIONS - 4))
+    time.sleep(moments.uniform(0, 0.1))
+    process.kill()
+    assert process.wait() == -signal.SIGKILL, f'seed {seed}'
+    train(config('killed_rest'), resume='auto')
+
+    records = [*_log(tmp_path / 'killed'), *_log(tmp_path / 'killed_rest')]
+    expected = _log(whole)
+    assert all(line == expected[line['iteration'] - 1] for line in records), f'seed {seed}'
+    seen = {line['iteration'] for line in records}
+    assert seen == set(range(1, ITERATIONS + 1)), f'seed {seed}'
+    _assert_same_end(tmp_path / 'killed', whole)
+
+
+def _wait_for_lines(process: subprocess.Popen, log: Path, lines: int) -> None:
+    while not log.exists() or log.read_bytes().count(b'\n') < lines:
+        assert process.poll() is None, 'the training ended early'
+        time.sleep(0.01)
 
 
 def test_half_written_checkpoint_does_not_stop_a_resume(tiny_config, tmp_path):

@@ -14,7 +14,7 @@ train_dataloader = dict(dataset=dict(data_root=data_root, metainfo=metainfo))
 val_dataloader = dict(dataset=dict(data_root=data_root, metainfo=metainfo))
 test_dataloader = dict(dataset=dict(data_root=data_root, metainfo=metainfo))
 
-scores = ['ctc_seg', 'ctc_det', 'aji', 'dice', 'f1', 'pq']
+scores = ['op_csb', 'ctc_seg', 'ctc_det', 'aji', 'dice', 'f1', 'pq']
 val_evaluator = [
     dict(type='CellMetric', scores=scores),
     dict(type='CellCocoMetric', ann_file=data_root + 'annotations/val.json'),

@@ -5,7 +5,8 @@ data_root = 'data/kumar/'
 
 train_dataloader = dict(dataset=dict(times=20, dataset=dict(data_root=data_root)))
 val_dataloader = dict(dataset=dict(data_root=data_root))
-test_dataloader = dict(dataset=dict(data_root=data_root))
+# TCGA slides at 40x: images of other pixel sizes are resampled for the model (mmcell predict).
+test_dataloader = dict(dataset=dict(data_root=data_root, metainfo=dict(mpp=0.25)))
 
 val_evaluator = [
     dict(type='CellMetric'),

@@ -15,8 +15,9 @@ test_dataloader = dict(
 
 # The challenge's: BestDice, FgBgDice, DiffFG, AbsDiffFG. AJI chooses the checkpoint.
 challenge = ['sbd', 'dice', 'count_difference', 'absolute_count_difference']
+scores = [*challenge, 'aji', 'f1', 'pq']
 val_evaluator = [
-    dict(type='CellMetric', scores=[*challenge, 'aji', 'f1', 'pq']),
+    dict(type='CellMetric', scores=scores),
     dict(type='CellCocoMetric', ann_file=data_root + 'annotations/val.json'),
 ]
 test_evaluator = val_evaluator

@@ -30,7 +30,8 @@ Color = tuple[int, int, int]
 class Writer(Protocol):
     """Takes the objects of one image, some at a time, into one or more files.
 
-    Memory grows neither with the number of objects nor with the image.
+    What ``open_writers`` returns. Memory grows neither with the number of objects nor with the
+    image. Each file is a :class:`FileWriter`.
     """
 
     def write(self, objects: FoundObjects, pixels: npt.NDArray, corner: tuple[int, int]) -> None:
@@ -177,7 +178,7 @@ class FileWriter(ABC):
 
     def __init__(self, path: Path, context: ImageContext) -> None:
         self.path = path
-        self.part = path.with_name(f'{path.name}.part')
+        self.part = part_of(path)
         self.context = context
         path.parent.mkdir(parents=True, exist_ok=True)
         remove(self.part)  # of a run that was killed
@@ -199,6 +200,11 @@ class FileWriter(ABC):
     def discard(self) -> None:
         """Remove what was written under the name ``part``."""
         remove(self.part)
+
+
+def part_of(path: Path) -> Path:
+    """The name of a file until it is complete."""
+    return path.with_name(f'{path.name}.part')
 
 
 def remove(path: Path) -> None:

@@ -9,12 +9,16 @@ import math
 import uuid
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
+import numpy as np
 import numpy.typing as npt
 
 from mmcell.functional.polygons import Rings
 from mmcell.inference.writers.base import Batch, FileWriter, ImageContext
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # Of uuid5, so that the same object of the same image has the same id in every run.
 _NAMESPACE = uuid.UUID('6c1bd2a5-3c0e-4d3a-9a3b-2f6f0f1c7e55')
@@ -42,13 +46,15 @@ class GeoJsonWriter(FileWriter):
 
     def add(self, batch: Batch) -> None:
         """Write the features."""
-        table = batch.text_table.drop(columns=['image', 'class'])
-        table['touches_border'] = table['touches_border'].astype(int)
-        rows = table.to_dict('records')
-        for row, number, polygons in zip(
-            rows, batch.objects.classes.tolist(), batch.polygons, strict=True
+        objects = batch.objects
+        for label, number, polygons, measurements in zip(
+            objects.ids.tolist(),
+            objects.classes.tolist(),
+            batch.polygons,
+            _measurements(batch.text_table),
+            strict=True,
         ):
-            name = f'{self.context.source.name}/{row["label"]}'
+            name = f'{self.context.source.name}/{label}'
             feature = {
                 'type': 'Feature',
                 'id': str(uuid.uuid5(_NAMESPACE, name)),
@@ -59,7 +65,7 @@ class GeoJsonWriter(FileWriter):
                         'name': self.context.classes[number],
                         'color': list(self.context.colors[number]),
                     },
-                    'measurements': _measurements(row),
+                    'measurements': measurements,
                 },
             }
             self._file.write(self._separator + _encode(feature))
@@ -91,6 +97,10 @@ def _closed(ring: npt.NDArray) -> list[list[int]]:
     return [*points, points[0]]
 
 
-def _measurements(row: dict[str, Any]) -> dict[str, float]:
-    """Finite numbers only: QuPath takes no NaN, JSON neither."""
-    return {name: value for name, value in row.items() if math.isfinite(value)}
+def _measurements(table: pd.DataFrame) -> list[dict[str, float]]:
+    """Finite numbers of each row: QuPath takes no NaN, JSON neither."""
+    numbers = table.drop(columns=['image', 'class']).astype({'touches_border': int})
+    rows = numbers.to_dict('records')
+    if np.isfinite(numbers.to_numpy(np.float64)).all():
+        return rows
+    return [{name: value for name, value in row.items() if math.isfinite(value)} for row in rows]

@@ -21,7 +21,7 @@ _VERSION = '0.4'
 class OmeZarrWriter(FileWriter):
     """The group ``labels/cells`` of an OME-Zarr image (NGFF 0.4), a pyramid of ids, int32.
 
-    Version 0.4 is what QuPath, Fiji and napari all read today. ``labels`` can be copied into an
+    Version 0.4 (Zarr 2) is the one that most readers know. ``labels`` can be copied into an
     OME-Zarr of the image itself: scale and axes are the image's, in micrometers where the pixel
     size is known.
     """

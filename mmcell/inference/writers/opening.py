@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy.typing as npt
 
 from mmcell.engine.errors import DataError, OutputError, did_you_mean
-from mmcell.inference.writers.base import Batch, Color, FileWriter, ImageContext
+from mmcell.inference.writers.base import (
+    Batch,
+    Color,
+    FileWriter,
+    ImageContext,
+    part_of,
+    remove,
+)
 from mmcell.structures import FoundObjects
 from mmcell.visualization.contours import PALETTE
 
@@ -159,6 +166,8 @@ def open_files(
             with _explained(path):
                 writers.append(kind(path, context))
         except BaseException:
+            with suppress(OSError):
+                remove(part_of(path))
             Writers(writers, context).discard()
             raise
     return Writers(writers, context)
@@ -229,7 +238,9 @@ def _explained(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        reason = error.strerror or str(error)
+        if error.errno is None:
+            raise  # not of the system: an image that cannot be decoded, which says so itself
         raise OutputError(
-            f'{path}: cannot be written: {reason}. Make room, or choose another folder for results.'
+            f'{path}: cannot be written: {error.strerror}. Make room, or choose another folder for '
+            'results.'
         ) from error

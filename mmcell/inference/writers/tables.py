@@ -19,8 +19,9 @@ class CsvWriter(FileWriter):
 
     def __init__(self, path: Path, context: ImageContext) -> None:
         super().__init__(path, context)
+        header = context.no_objects().table.to_csv(index=False, lineterminator='\n')
         self._file = self.part.open('w', encoding='utf-8', newline='')
-        context.no_objects().table.to_csv(self._file, index=False, lineterminator='\n')
+        self._file.write(header)
 
     def add(self, batch: Batch) -> None:
         """Write the rows."""

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import logging
-
 import torch
 from mmdet.models.roi_heads import StandardRoIHead
 from mmdet.registry import MODELS
 from mmdet.structures.bbox import bbox2roi
-from mmengine.logging import print_log
 from mmengine.structures import InstanceData
 from torch import Tensor
 
+from mmcell.models.detection_limit import warn_at_limit
 from mmcell.structures import RoiMasks
 
 MASK_BATCH = 256
@@ -55,7 +53,12 @@ class RoiMasksMixin:
         predictions = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
         counts = [len(results) for results in results_list]
         for i, (results, img_meta) in enumerate(zip(results_list, batch_img_metas, strict=True)):
-            self._warn_at_limit(len(results), img_meta)
+            warn_at_limit(
+                len(results),
+                self.test_cfg.max_per_img,
+                'model.test_cfg.rcnn.max_per_img',
+                img_meta,
+            )
             image_size = img_meta['img_shape'][:2]
             if rescale:
                 results.bboxes = results.bboxes / results.bboxes.new_tensor(
@@ -65,20 +68,6 @@ class RoiMasksMixin:
             mine = {name: values.split(counts)[i] for name, values in predictions.items()}
             self._add_predictions(results, image_size, **mine)
         return results_list
-
-    def _warn_at_limit(self, num_detections: int, img_meta: dict) -> None:
-        """Say where the limit of detections may have cost objects of an image file.
-
-        Windows of an image have no file: who predicts them watches the limits (``LimitWatch``).
-        """
-        limit, path = self.test_cfg.max_per_img, img_meta.get('img_path')
-        if path and 0 < limit <= num_detections:
-            print_log(
-                f'{path}: {num_detections} detections reach the limit '
-                'model.test_cfg.rcnn.max_per_img; raise it, objects may be missing',
-                'current',
-                logging.WARNING,
-            )
 
     def _predict_rois(
         self, x: tuple[Tensor, ...], rois: Tensor, labels: Tensor

@@ -1,4 +1,7 @@
+import errno
+
 import numpy as np
+import pandas as pd
 import pytest
 
 from mmcell.engine.errors import DataError, OutputError
@@ -76,3 +79,24 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path, make_source):
     (tmp_path / 'labels').write_text('a file')
     with pytest.raises(OutputError, match=r'labels/image.tif: cannot be written: File exists'):
         open_writers(['labels'], tmp_path, make_source(PIXELS))
+
+
+def test_an_image_that_cannot_be_read_for_its_picture_says_so_itself(tmp_path, make_source):
+    def thumbnail(max_side):
+        raise OSError('image.tif: cannot be decoded')
+
+    source = make_source(PIXELS)
+    source.thumbnail = thumbnail
+    with pytest.raises(OSError, match='^image.tif: cannot be decoded$'):
+        open_writers(['labels', 'thumbnail'], tmp_path, source).close()
+    assert files(tmp_path) == []
+
+
+def test_a_file_that_fails_as_it_is_opened_leaves_nothing(tmp_path, make_source, monkeypatch):
+    def no_room(*args, **kwargs):
+        raise OSError(errno.ENOSPC, 'No space left on device')
+
+    monkeypatch.setattr(pd.DataFrame, 'to_csv', no_room)
+    with pytest.raises(OutputError, match=r'image.csv: cannot be written: No space left'):
+        open_writers(['geojson', 'csv'], tmp_path, make_source(PIXELS))
+    assert files(tmp_path) == []

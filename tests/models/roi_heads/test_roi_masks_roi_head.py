@@ -5,6 +5,7 @@ from mmdet.registry import MODELS
 from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
 
+import mmcell.models.detection_limit as detection_limit
 import mmcell.models.roi_heads.roi_masks_roi_head as roi_masks_roi_head
 from mmcell.models.roi_heads.roi_masks_roi_head import RoiMasksRoIHead
 from mmcell.structures import RoiMasks
@@ -164,7 +165,7 @@ def test_image_file_that_reaches_the_limit_of_detections_is_named(
     head.test_cfg.max_per_img = limit
     messages = []
     monkeypatch.setattr(
-        roi_masks_roi_head, 'print_log', lambda message, *args: messages.append(message)
+        detection_limit, 'print_log', lambda message, *args: messages.append(message)
     )
     head.predict_mask(levels, METAS, detections((4, 4)), rescale=True)  # the second has no file
     assert [message.startswith('a.png: 4 detections') for message in messages] == [True] * named

@@ -1,0 +1,4 @@
+# Table II: biased, few points, k = 1, beta = 0.5.
+_base_ = '../object_guided_dsb2018.py'
+
+model = dict(point_head=dict(oversample=1, keep=0.5))

@@ -1,0 +1,4 @@
+# Table II: uniform, k = 3, beta = 3.
+_base_ = '../object_guided_dsb2018.py'
+
+model = dict(point_head=dict(oversample=3, keep=3))

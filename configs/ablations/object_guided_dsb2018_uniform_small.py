@@ -1,0 +1,4 @@
+# Table II: uniform, few points, k = 1, beta = 1.
+_base_ = '../object_guided_dsb2018.py'
+
+model = dict(point_head=dict(oversample=1, keep=1))

@@ -1,0 +1,4 @@
+# Table II: greatly biased, k = 5, beta = 0.75.
+_base_ = '../object_guided_neural_cell.py'
+
+model = dict(point_head=dict(oversample=5, keep=0.75))

@@ -1,0 +1,4 @@
+# Table II: uniform, k = 3, beta = 3.
+_base_ = '../object_guided_plant.py'
+
+model = dict(point_head=dict(oversample=3, keep=3))

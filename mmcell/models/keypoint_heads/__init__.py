@@ -1,0 +1,1 @@
+"""Heads of the keypoint family, and the segmentation of boxes that they share."""

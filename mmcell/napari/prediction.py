@@ -1,0 +1,57 @@
+"""A model on the image of a layer, without napari."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import mmcell
+from mmcell.engine.errors import DataError
+from mmcell.napari.reader import LayerData, labels_layer
+
+
+def predict_layer(
+    data: Any,
+    name: str,
+    scale: tuple[float, ...],
+    *,
+    model: str,
+    checkpoint: Path,
+    mpp: float | None = None,
+    **options: Any,
+) -> LayerData:
+    """Find the objects of an image layer.
+
+    Args:
+        data: (H, W) or (H, W, 3 or 4), NumPy or anything that becomes it.
+        name: of the layer.
+        scale: of the layer, for rows and columns.
+        model: config, a file or a name.
+        checkpoint: its weights.
+        mpp: microns per pixel of the image; None: unknown.
+        **options: of ``Model.predict``.
+
+    Returns:
+        A layer of labels with measurements, where the image lies.
+
+    Raises:
+        DataError: If the layer is a stack.
+        UserError: If the model cannot be loaded.
+    """
+    image = np.asarray(data)
+    if image.ndim != 2 and not (image.ndim == 3 and image.shape[2] in (3, 4)):
+        raise DataError(
+            f'layer {name!r} has shape {image.shape}; expected one gray or RGB image: split a '
+            'stack (right click on the layer, Split Stack) and choose one of its images'
+        )
+    found = _load(model, str(checkpoint)).predict(image, mpp=mpp, **options)
+    pixels, settings, kind = labels_layer(found.labels, f'{name} cells', table=found.table)
+    return pixels, {**settings, 'scale': tuple(scale)}, kind
+
+
+@functools.lru_cache(maxsize=1)
+def _load(model: str, checkpoint: str) -> Any:
+    return mmcell.load(model, checkpoint)

@@ -1,0 +1,312 @@
+import csv
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import tifffile
+from click.testing import CliRunner
+
+import mmcell
+from mmcell.inference.cli import predict
+from mmcell.inference.writers.labels import LabelsWriter
+
+ALL = 'labels,geojson,rois,csv,overlay,coco'
+SUFFIXES = ('.tif', '.geojson', '_rois.zip', '.csv', '.png', '.json')
+
+
+@pytest.fixture
+def folder(tmp_path, scene):
+    """Images a, b and c; b is empty."""
+    images = tmp_path / 'images'
+    images.mkdir()
+    for name, image in (('a', scene()), ('b', 0 * scene()), ('c', scene()[:, ::-1])):
+        cv2.imwrite(str(images / f'{name}.png'), image)
+    return images
+
+
+@pytest.fixture
+def run(files):
+    """``run(*arguments)`` is ``mmcell predict`` with the model of bright objects."""
+    config, checkpoint = files
+    model = ('--model', config, '--checkpoint', checkpoint, '--device', 'cpu')
+
+    def call(*arguments):
+        result = CliRunner().invoke(predict, [str(word) for word in (*model, *arguments)])
+        if result.exception is not None and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return result
+
+    return call
+
+
+def rows(path):
+    with open(path, newline='') as file:
+        return list(csv.DictReader(file))
+
+
+def snapshot(folder):
+    """Contents of all results that do not hold the time of day."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob('*'))
+        if path.is_file() and path.name not in ('run.json', 'summary.csv')
+    }
+
+
+def damage(image):
+    """Cut a file off in the middle."""
+    image.write_bytes(image.read_bytes()[: image.stat().st_size // 2])
+
+
+def test_every_image_gets_every_file_and_a_row(run, folder, tmp_path):
+    result = run(folder, '--out', tmp_path / 'out', '--save', ALL)
+    assert result.exit_code == 0, result.output
+    assert '3 images done' in result.output
+    for name in 'abc':
+        found = [p.name for p in (tmp_path / 'out').glob(f'*/{name}[._]*')]
+        assert sorted(found) == sorted(name + suffix for suffix in SUFFIXES)
+    summary = rows(tmp_path / 'out/summary.csv')
+    assert [row['name'] for row in summary] == ['a', 'b', 'c']
+    assert [row['objects'] for row in summary] == ['2', '0', '2']
+    assert [row['mean_area_px'] for row in summary] == ['34.0', '', '34.0']
+    assert summary[0]['image'] == str(folder / 'a.png') and summary[0]['page'] == '1/1'
+    assert not (tmp_path / 'out/failures.csv').exists()
+    assert not list((tmp_path / 'out').rglob('*.part'))
+
+
+def test_the_command_writes_what_python_gives(run, files, folder, tmp_path):
+    run(folder, '--out', tmp_path / 'out', '--save', 'labels,csv')
+    predictions = mmcell.load(*files, device='cpu').predict([folder])
+    for name, prediction in zip('abc', predictions, strict=True):
+        labels = tifffile.imread(tmp_path / f'out/labels/{name}.tif')
+        np.testing.assert_array_equal(labels, prediction.labels)
+        prediction.save(tmp_path / f'{name}.csv')
+        written = (tmp_path / f'out/tables/{name}.csv').read_text()
+        assert (tmp_path / f'{name}.csv').read_text() == written
+
+
+@pytest.mark.parametrize('batch_size', [1, 2, 8])
+def test_broken_files_are_named_and_the_others_are_done(run, folder, tmp_path, scene, batch_size):
+    damage(folder / 'b.png')
+    confusing = np.zeros((40, 50), np.uint8)
+    confusing[5, 5:18] = 255  # the model gives up
+    cv2.imwrite(str(folder / 'd.png'), confusing)
+    tifffile.imwrite(folder / 'e.tif', scene())
+    damage(folder / 'e.tif')
+    result = run(folder, '--out', tmp_path / 'out', '--batch-size', batch_size)
+    assert result.exit_code == 1
+    assert '2 images done' in result.output and f'failed: {folder}/b.png: ' in result.output
+    failures = {
+        Path(row['image']).name: row['error'] for row in rows(tmp_path / 'out/failures.csv')
+    }
+    assert sorted(failures) == ['b.png', 'd.png', 'e.tif']
+    assert failures['d.png'] == 'the network is confused'
+    assert [row['name'] for row in rows(tmp_path / 'out/summary.csv')] == ['a', 'c']
+    assert sorted(p.name for p in (tmp_path / 'out/labels').iterdir()) == ['a.tif', 'c.tif']
+    assert json.loads((tmp_path / 'out/run.json').read_text())['status'] == 'failures'
+
+
+def test_a_file_of_several_images_gives_several_results(run, folder, tmp_path, scene):
+    pages = np.stack([scene(), 0 * scene(), scene()])
+    tifffile.imwrite(
+        folder / 'stack.tif', pages, photometric='minisblack', metadata={'axes': 'ZYX'}
+    )
+    run(folder / 'stack.tif', '--out', tmp_path / 'out')
+    summary = rows(tmp_path / 'out/summary.csv')
+    assert [(row['page'], row['objects']) for row in summary] == [
+        ('1/3', '2'),
+        ('2/3', '0'),
+        ('3/3', '2'),
+    ]
+    assert [p.name for p in sorted((tmp_path / 'out/labels').iterdir())] == [
+        f'stack_page00{k}.tif' for k in (1, 2, 3)
+    ]
+    (tmp_path / 'out/labels/stack_page002.tif').unlink()
+    again = run(folder / 'stack.tif', '--out', tmp_path / 'out', '--resume')
+    assert '1 images done, 2 of a former run kept' in again.output
+
+
+def test_results_are_never_mixed(run, folder, tmp_path):
+    out = tmp_path / 'out'
+    run(folder, '--out', out)
+    refused = run(folder, '--out', out)
+    assert refused.exit_code == 1 and 'holds results already: --resume' in refused.output
+    both = run(folder, '--out', out, '--resume', '--overwrite')
+    assert both.exit_code == 1 and '--overwrite deletes them' in both.output
+    (tmp_path / 'foreign').mkdir()
+    (tmp_path / 'foreign/summary.csv').touch()
+    foreign = run(folder, '--out', tmp_path / 'foreign', '--overwrite')
+    assert foreign.exit_code == 1 and 'summary.csv but no run.json' in foreign.output
+    cv2.imwrite(str(folder / 'a.bmp'), np.zeros((4, 4), np.uint8))
+    twice = run(folder, '--out', tmp_path / 'new')
+    assert twice.exit_code == 1 and 'would have one name: ' in twice.output
+    assert not (tmp_path / 'new').exists()
+
+
+def test_overwrite_deletes_what_the_former_run_wrote_and_nothing_else(run, folder, tmp_path):
+    out = tmp_path / 'out'
+    run(folder, '--out', out, '--save', 'labels,csv')
+    (out / 'labels/mine.tif').touch()
+    result = run(folder / 'a.png', '--out', out, '--save', 'labels', '--overwrite')
+    assert '1 images done' in result.output
+    left = [str(p.relative_to(out)) for p in sorted(out.rglob('*')) if p.is_file()]
+    assert left == ['labels/a.tif', 'labels/mine.tif', 'model_config.py', 'run.json', 'summary.csv']
+
+
+def test_resume_does_what_is_missing(run, folder, tmp_path, bright_objects):
+    out = tmp_path / 'out'
+    broken = (folder / 'c.png').read_bytes()
+    damage(folder / 'c.png')
+    assert run(folder, '--out', out, '--save', ALL).exit_code == 1
+    (out / 'tables/a.csv').unlink()
+    (folder / 'c.png').write_bytes(broken)
+    bright_objects.calls = 0
+    result = run(folder, '--out', out, '--save', ALL, '--resume', '--batch-size', 2)
+    assert result.exit_code == 0 and '2 images done, 1 of a former run kept' in result.output
+    assert bright_objects.calls == 1  # a and c together
+    assert [row['name'] for row in rows(out / 'summary.csv')] == ['b', 'a', 'c']
+    assert not (out / 'failures.csv').exists()
+    record = json.loads((out / 'run.json').read_text())
+    assert [run['status'] for run in record['earlier_runs']] == ['failures']
+    run(folder, '--out', tmp_path / 'at_once', '--save', ALL)
+    assert snapshot(out) == snapshot(tmp_path / 'at_once')
+
+
+def test_resume_refuses_other_settings_and_says_which(run, files, folder, tmp_path):
+    out = tmp_path / 'out'
+    run(folder, '--out', out)
+    other = run(folder, '--out', out, '--resume', '--score-threshold', '0.4', '--save', 'csv')
+    assert other.exit_code == 1
+    assert "save was ['labels', 'csv', 'overlay'], is ['csv']" in other.output
+    assert 'score_threshold was 0.5, is 0.4' in other.output
+    files[0].write_text(files[0].read_text().replace('200', '300'))
+    other = run(folder, '--out', out, '--resume')
+    assert other.exit_code == 1 and 'config_sha256 was' in other.output
+
+
+def test_run_json_says_how_results_were_made(run, files, folder, tmp_path):
+    run(folder, '--out', tmp_path / 'out', '--percentiles', '1', '99', '--model-mpp', '0.25')
+    record = json.loads((tmp_path / 'out/run.json').read_text())
+    settings = record['settings']
+    checksum = subprocess.check_output(['sha256sum', files[1]], text=True).split()[0]
+    assert settings['weights_sha256'] == checksum
+    assert settings['percentiles'] == [1, 99] and settings['seed'] == 0
+    assert record['mmcell'] == mmcell.__version__ and 'torch' in record['packages']
+    assert record['licence'].startswith('not stated')
+    assert record['model_mpp'] == 0.25 and '(1.0, 99.0)' in record['normalisation']
+    assert record['status'] == 'done' and record['images_done'] == 3
+    assert record['started'] <= record['ended']
+    assert (tmp_path / 'out/model_config.py').read_text().count('BrightObjects') == 1
+    remark = "pixel size unknown, the model's 0.25 microns assumed: give --mpp"
+    assert [row['remarks'] for row in rows(tmp_path / 'out/summary.csv')] == [remark] * 3
+
+
+def test_a_dry_run_reports_and_writes_nothing(run, folder, tmp_path, scene):
+    tifffile.imwrite(folder / 'd.tif', scene(3000, np.uint16), photometric='minisblack')
+    (folder / 'broken.png').touch()
+    before = sorted(tmp_path.rglob('*'))
+    result = run(folder, '--out', tmp_path / 'out', '--dry-run')
+    assert sorted(tmp_path.rglob('*')) == before
+    assert result.exit_code == 1
+    assert '4 images can be read, 1 cannot; 4 tiles' in result.output
+    assert 's a tile on cpu: about ' in result.output
+    (line,) = [line for line in result.output.splitlines() if 'd.tif' in line]
+    for word in ('50 x 40', 'YX', 'uint16', '0..3000', '?', '1'):
+        assert word in line
+
+
+def test_a_dry_run_needs_no_model(folder):
+    result = CliRunner().invoke(predict, [str(folder), '--dry-run'])
+    assert result.exit_code == 0 and '3 images can be read' in result.output
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (['--save', 'label'], "cannot save 'label'"),
+        (['--save', ''], '--save names nothing'),
+        (['--workers', '2', '--scheduler', 'tcp://x:1'], 'not both'),
+        (['--percentiles', '99', '1'], 'percentiles'),
+        (['--score-threshold', '2'], 'not in the range'),
+        (['--tile', '0'], 'not in the range'),
+    ],
+)
+def test_wrong_options_are_refused_before_anything_is_written(
+    run, folder, tmp_path, options, message
+):
+    result = run(folder, '--out', tmp_path / 'out', *options)
+    assert result.exit_code != 0 and message in result.output
+    assert not (tmp_path / 'out').exists()
+
+
+def test_what_is_missing_is_said(folder, tmp_path):
+    def output(*arguments):
+        result = CliRunner().invoke(predict, [str(word) for word in arguments])
+        assert result.exit_code == 1
+        return result.output
+
+    assert '--model and --checkpoint and --out missing' in output(folder)
+    assert 'belong together' in output(folder, '--model', 'x', '--dry-run')
+    assert 'no such file or folder' in output(tmp_path / 'none', '--dry-run')
+
+
+def test_an_unreadable_folder_is_named(run, folder, tmp_path, monkeypatch):
+    def refuse(self):
+        raise PermissionError(13, 'Permission denied', str(self))
+
+    monkeypatch.setattr(Path, 'iterdir', refuse)
+    result = run(folder, '--out', tmp_path / 'out')
+    assert result.exit_code == 1
+    assert f'{folder}: cannot be read: Permission denied' in result.output
+
+
+def test_a_result_that_cannot_be_written_fails_its_image_alone(run, folder, tmp_path, monkeypatch):
+    add = LabelsWriter.add
+
+    def full_disk(self, batch):
+        if self.path.stem == 'a':
+            raise OSError(errno.ENOSPC, 'No space left on device')
+        add(self, batch)
+
+    monkeypatch.setattr(LabelsWriter, 'add', full_disk)
+    result = run(folder, '--out', tmp_path / 'out')
+    assert result.exit_code == 1
+    (failure,) = rows(tmp_path / 'out/failures.csv')
+    assert failure['name'] == 'a' and 'No space left on device. Make room' in failure['error']
+    assert [row['name'] for row in rows(tmp_path / 'out/summary.csv')] == ['b', 'c']
+    assert not list((tmp_path / 'out').glob('*/a.*'))
+
+
+def test_ctrl_c_keeps_what_is_done_and_resume_goes_on(run, files, folder, tmp_path, ctrl_c):
+    out = tmp_path / 'out'
+    command = [sys.executable, '-m', 'mmcell', 'predict', folder, '--model', files[0]]
+    command += ['--checkpoint', files[1], '--out', out, '--device', 'cpu', '--save', ALL]
+    process = subprocess.Popen(
+        [str(word) for word in command],
+        env={**os.environ, 'BRIGHT_OBJECTS_S': '2'},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    summary = out / 'summary.csv'
+    while not (summary.exists() and len(rows(summary)) == 1):
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130 and 'interrupted; what is finished is kept' in errors
+    assert 'Traceback' not in errors
+    assert [row['name'] for row in rows(summary)] == ['a']
+    assert not list(out.rglob('*.part'))
+    assert json.loads((out / 'run.json').read_text())['status'] == 'interrupted'
+    result = run(folder, '--out', out, '--save', ALL, '--resume')
+    assert result.exit_code == 0 and '2 images done, 1 of a former run kept' in result.output
+    run(folder, '--out', tmp_path / 'at_once', '--save', ALL)
+    assert snapshot(out) == snapshot(tmp_path / 'at_once')

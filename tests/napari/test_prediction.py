@@ -1,0 +1,50 @@
+import numpy as np
+import pytest
+
+from mmcell.engine.errors import DataError
+from mmcell.napari import prediction
+from mmcell.napari.prediction import predict_layer
+from mmcell.structures import FoundObjects
+
+
+class Result:
+    """What a model gives for one bright square."""
+
+    def __init__(self, image):
+        self.labels = (image.reshape(*image.shape[:2], -1)[..., 0] > 100).astype(np.uint16)
+        pandas = pytest.importorskip('pandas')
+        objects = FoundObjects.from_label_map(self.labels)
+        self.table = pandas.DataFrame({'label': objects.ids, 'area_px': objects.areas})
+
+
+class Model:
+    """Remembers what it was asked."""
+
+    def predict(self, image, **options):
+        self.options = options
+        return Result(image)
+
+
+@pytest.fixture
+def model(monkeypatch):
+    model = Model()
+    monkeypatch.setattr(prediction, '_load', lambda name, checkpoint: model)
+    return model
+
+
+@pytest.mark.parametrize('channels', [(), (3,), (4,)])
+def test_objects_lie_where_the_image_lies(model, channels):
+    image = np.zeros((20, 30, *channels), np.uint8)
+    image[4:8, 5:9] = 200
+    pixels, options, kind = predict_layer(
+        image, 'slide', (0.5, 0.25), model='m', checkpoint='c', mpp=0.5, views=4
+    )
+    assert kind == 'labels' and np.count_nonzero(pixels) == 16
+    assert options['name'] == 'slide cells' and options['scale'] == (0.5, 0.25)
+    assert options['features'].to_dict('list') == {'index': [1], 'area_px': [16]}
+    assert model.options == {'mpp': 0.5, 'views': 4}
+
+
+def test_a_stack_is_refused_by_name(model):
+    with pytest.raises(DataError, match=r"layer 'stack' has shape \(5, 20, 30\)"):
+        predict_layer(np.zeros((5, 20, 30)), 'stack', (1, 1), model='m', checkpoint='c')
