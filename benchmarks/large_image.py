@@ -156,7 +156,7 @@ def _measure(way: Callable[..., int], args: tuple[object, ...]) -> Measurement:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--side', type=int, default=20000, help='pixels (default: 20000)')
-    parser.add_argument('--tile', type=int, default=2048, help='side of a tile (default: 2048)')
+    parser.add_argument('--tile', type=int, default=4096, help='side of a tile (default: 4096)')
     parser.add_argument('--save', default='labels,geojson,csv', help='writers of the last row')
     parser.add_argument('--dir', type=Path, help='for the slides and results')
     args = parser.parse_args()
