@@ -78,7 +78,7 @@ def loose_patches(patches: Sequence[Patch]) -> IntArray:
     full = np.flatnonzero(lengths)
     loose = lengths == 0
     if len(full):
-        values = np.concatenate([patches[k].ravel() for k in full])
+        values = np.concatenate(patches, axis=None)
         height, width, lengths = height[full], width[full], lengths[full]
         starts = lengths.cumsum() - lengths
         for first, step, count in (

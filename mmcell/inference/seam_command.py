@@ -63,6 +63,19 @@ def run_seam_check(
             'lower --tile or raise --max-side'
         )
 
+    limits: set[str] = set()
+
+    def in_tiles() -> Detect:
+        """The network, and a note of the limits that it reaches."""
+        detect = task.detect_factory()
+
+        def with_note(rgb: npt.NDArray[np.uint8]) -> FoundObjects:
+            found = detect(rgb)
+            limits.update(found.limits)
+            return found
+
+        return with_note
+
     def one_piece() -> Detect:
         """The network that may find as many objects in one piece as in all tiles together."""
         detect = task.detect_factory()
@@ -77,7 +90,7 @@ def run_seam_check(
         bar = progress.add_task('seam-check')
         check = check_seams(
             part,
-            task.detect_factory,
+            in_tiles,
             task.plan,
             display_range,
             one_piece,
@@ -88,11 +101,17 @@ def run_seam_check(
     Console(width=None if sys.stdout.isatty() else 100).print(as_table(report, title))
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
-        values = {'image': str(image), 'corner': corner, **report.as_dict()}
+        values = {'image': str(image), 'corner': corner, 'limits': sorted(limits)}
+        values.update(report.as_dict())
         (out / 'seam_check.json').write_text(json.dumps(values, indent=2) + '\n')
         rgb = display_range.to_rgb8(part.read(0, 0, part.size[1], part.size[0]))
         write_png(out / 'seam_check.png', draw_places(check, rgb))
         click.echo(f'seam_check.json and seam_check.png in {out}')
+    for limit in sorted(limits):
+        click.echo(
+            f'{limit} was reached in a tile: objects may be missing there, raise it in the config '
+            'or lower --tile'
+        )
     for problem in report.problems:
         click.echo(f'not seamless: {problem}')
     if not report.problems:

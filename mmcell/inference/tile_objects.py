@@ -120,7 +120,7 @@ def sort_out(found: FoundObjects, tile: Tile, plan: TilePlan) -> tuple[FoundObje
     settled, labels, is_changed = _flattened(found[final], tile.region)
     entangled = _below(open_objects[candidate[members]], labels, tile.region, len(settled))
     extra = settled[entangled]
-    settled = settled[~entangled]
+    settled = settled[~entangled] if entangled.any() else settled
     return tightened(settled) if is_changed else settled, Candidates(
         FoundObjects.cat([open_objects, extra]),
         np.concatenate([whole[members], np.ones(len(extra), bool)]),
@@ -213,17 +213,18 @@ def _flattened(
     """Objects that share no pixel, in their boxes of before; the region's label map; any change."""
     x, y = region[0], region[1]
     labels = np.zeros((region[3] - y, region[2] - x), dtype=np.int32)
-    corners = objects.boxes - [x, y, x, y]
-    windows = [(slice(y1, y2), slice(x1, x2)) for x1, y1, x2, y2 in corners.tolist()]
+    corners = (objects.boxes - [x, y, x, y]).tolist()
+    patches = list(objects.patches)
     for k in priority(objects)[::-1].tolist():  # the best is drawn last
-        labels[windows[k]][objects.patches[k]] = k + 1
-    areas = objects.areas
-    if np.count_nonzero(labels) == areas.sum():
+        x1, y1, x2, y2 = corners[k]
+        labels[y1:y2, x1:x2][patches[k]] = k + 1
+    total = np.count_nonzero(np.concatenate(patches, axis=None)) if patches else 0
+    if np.count_nonzero(labels) == total:
         return objects, labels, False
     visible = np.bincount(labels.ravel(), minlength=len(objects) + 1)[1:]
-    patches = list(objects.patches)
-    for k in np.flatnonzero(visible < areas).tolist():
-        patches[k] = labels[windows[k]] == k + 1
+    for k in np.flatnonzero(visible < objects.areas).tolist():
+        x1, y1, x2, y2 = corners[k]
+        patches[k] = labels[y1:y2, x1:x2] == k + 1
     columns = (objects.scores, objects.classes, objects.ids, objects.ranks)
     return FoundObjects(objects.boxes, patches, *columns), labels, True
 
@@ -241,8 +242,8 @@ def _below(
 
 def _pack(objects: FoundObjects) -> tuple[Any, ...]:
     """Columns, masks as bits one after the other."""
-    values = [patch.ravel() for patch in objects.patches]
-    bits = np.packbits(np.concatenate(values)) if values else np.zeros(0, np.uint8)
+    patches = objects.patches
+    bits = np.packbits(np.concatenate(patches, axis=None)) if patches else np.zeros(0, np.uint8)
     return objects.boxes, bits, objects.scores, objects.classes, objects.ids, objects.ranks
 
 
