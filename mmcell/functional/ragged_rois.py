@@ -147,16 +147,17 @@ def crop_samples(features: Tensor, boxes: Tensor, sizes: Tensor, batch_index: Te
     down = (2 * y + 1) / height - 1
     size = (len(boxes), y.shape[1], x.shape[1])
     grid = torch.stack([along[:, None].expand(size), down[:, :, None].expand(size)], dim=3)
-    values = features.new_zeros(size[0], features.shape[1], *size[1:])
+    # Padding is sampled far beyond the border, where zeros are: no pass to clear it.
+    grid = grid.masked_fill(~_inside(sizes, size[1:])[..., None], -3.0)
+    # The layout that convolutions on small maps are fastest in; all functions here keep it.
+    values = features.new_empty(*size, features.shape[1]).permute(0, 3, 1, 2)
     for image in batch_index.unique().tolist():
         mine = torch.nonzero(batch_index == image).flatten()
         # All boxes of an image in one tall grid: no copy of the map per box.
         tall = grid[mine].flatten(0, 1)[None].to(features.dtype)
         sampled = F.grid_sample(features[image : image + 1], tall, align_corners=False)
-        sampled = sampled[0].unflatten(1, (len(mine), -1)).transpose(0, 1)
-        values = values.index_copy(0, mine, sampled)
-    # The layout that convolutions on small maps are fastest in; all functions here keep it.
-    return _without_padding(values.contiguous(memory_format=torch.channels_last), sizes)
+        values[mine] = sampled[0].unflatten(1, (len(mine), -1)).transpose(0, 1)
+    return PaddedRois(values, sizes)
 
 
 def crop_pixels(features: Tensor, boxes: Tensor, sizes: Tensor, batch_index: Tensor) -> PaddedRois:
@@ -222,7 +223,10 @@ def masked_conv2d(rois: PaddedRois, weight: Tensor, bias: Tensor | None = None) 
         bias: (C',).
     """
     padding = (weight.shape[2] // 2, weight.shape[3] // 2)
-    return _without_padding(F.conv2d(rois.values, weight, bias, padding=padding), rois.sizes)
+    values = F.conv2d(rois.values, weight, bias, padding=padding)
+    if padding == (0, 0) and bias is None:
+        return PaddedRois(values, rois.sizes)  # zeros stay zeros
+    return _without_padding(values, rois.sizes)
 
 
 def masked_instance_norm(
@@ -251,10 +255,10 @@ def masked_instance_norm(
     scale = (variance + eps).rsqrt()
     if weight is not None:
         scale = scale * weight[:, None, None]
-    values = centered * scale
-    if bias is not None:
-        values = values + bias[:, None, None] * inside
-    return PaddedRois(values, rois.sizes)
+    if bias is None:
+        return PaddedRois(centered * scale, rois.sizes)
+    values = torch.addcmul(bias[:, None, None], centered, scale)
+    return PaddedRois(values * inside, rois.sizes)
 
 
 def resize_rois(rois: PaddedRois, sizes: Tensor) -> PaddedRois:
