@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -13,10 +13,10 @@ import torch
 
 from mmcell.functional.mask_nms import overlapping_mask_pairs
 from mmcell.functional.patches import tight
+from mmcell.inference.stream import Detect
 from mmcell.structures import FoundObjects
 
 Window = npt.NDArray[np.uint8]  # (h, w, 3)
-Detect = Callable[[Window], FoundObjects]
 
 MATCH_IOU = 0.5
 """Masks of two views that share as much are the same object."""

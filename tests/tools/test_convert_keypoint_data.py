@@ -351,24 +351,6 @@ def test_silver_cells_are_added_where_they_are_no_gold_cell():
     )
 
 
-@pytest.mark.parametrize(
-    ('name', 'expected'),
-    [
-        ('plant_phenotyping', 'found no image; expected ara2012_plant001_rgb.png with '),
-        ('lsc', 'found no image; expected A1/plant001_rgb.png with A1/plant001_label.png, to A4'),
-        ('neural_cell', 'found no image; expected train/x.png, or x.png, with mask/x.png'),
-        ('ctc', 'found 0 annotated data sets of the Cell Tracking Challenge, expected one: '),
-    ],
-)
-def test_folder_of_something_else_is_refused_with_what_was_expected(tmp_path, name, expected):
-    (tmp_path / 'in').mkdir()
-    (tmp_path / 'in' / 'readme.md').write_text('nothing')
-    result = convert(name, tmp_path / 'in', tmp_path / 'out')
-    assert result.exit_code == 1
-    assert f'Error: {tmp_path / "in"}: {expected}' in result.output
-    assert not (tmp_path / 'out').exists()
-
-
 def test_two_data_sets_of_the_challenge_at_once_are_refused(tmp_path):
     for name in ('PhC-C2DL-PSC', 'PhC-C2DH-U373'):
         write_ctc(tmp_path / 'in' / name, frames=1, silver=1, gold=1)

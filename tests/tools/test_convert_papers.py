@@ -406,6 +406,10 @@ def test_cell17_faults_are_named(tmp_path):
         ('cvppp', 'found no image; expected A1/plant001_rgb.png'),
         ('cpm17', 'found no image; expected train/Images/image_00.png'),
         ('cell17', 'found no image; expected image01.png with image01_mask.txt'),
+        ('plant_phenotyping', 'found no image; expected ara2012_plant001_rgb.png with '),
+        ('lsc', 'found no image; expected A1/plant001_rgb.png with A1/plant001_label.png, to A4'),
+        ('neural_cell', 'found no image; expected train/x.png, or x.png, with mask/x.png'),
+        ('ctc', 'found 0 annotated data sets of the Cell Tracking Challenge, expected one: '),
     ],
 )
 def test_folder_of_something_else_is_refused_with_what_was_expected(tmp_path, name, expected):
