@@ -12,6 +12,7 @@ import numpy.typing as npt
 import torch
 
 from mmcell.engine.errors import DataError
+from mmcell.functional.polygons import trace_polygons
 from mmcell.inference.stream import Found, ImageTask
 from mmcell.inference.writers import format_of, open_files, open_writers
 from mmcell.inference.writers.base import Batch, ImageContext
@@ -124,7 +125,9 @@ class Prediction:
         import shapely
 
         outlines = []
-        for pieces in self.masks.to_polygons():
+        corners = self.objects.boxes[:, :2].tolist()
+        for patch, (x, y) in zip(self.objects.patches, corners, strict=True):
+            pieces = trace_polygons(patch, (x, y))
             polygons = [shapely.Polygon(rings[0], rings[1:]) for rings in pieces]
             outlines.append(polygons[0] if len(polygons) == 1 else shapely.MultiPolygon(polygons))
         return outlines
