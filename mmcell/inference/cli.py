@@ -102,7 +102,7 @@ def predict(inputs: tuple[str, ...], **options: Any) -> None:
     (how they were made) and, if an image fails, failures.csv: the others are done, and the exit
     status is 1. Ctrl-C keeps what is finished (exit status 130); --resume goes on.
     """
-    with _quiet_imports():
+    with quiet_imports():
         import mmcell.plugin  # noqa: F401
         from mmcell.engine.errors import plain_errors
         from mmcell.engine.memory import keep_freed_memory
@@ -119,7 +119,7 @@ def predict(inputs: tuple[str, ...], **options: Any) -> None:
 
 
 @contextmanager
-def _quiet_imports() -> Iterator[None]:
+def quiet_imports() -> Iterator[None]:
     """Without what MMDetection says about optional packages that nothing here uses."""
     with redirect_stdout(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter('ignore')

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from mmcell.inference.cli import FRACTION, MICRONS
+from mmcell.inference.cli import FRACTION, MICRONS, quiet_imports
 
 
 @click.command()
@@ -41,9 +41,11 @@ def seam_check(image: Path, **options: Any) -> None:
     most) into --out. The exit status is 1 if the count changes by more than 1 %, if F1 is below
     0.98 or more than 0.01 lower near seams, or if outlines follow borders.
     """
-    from mmcell.engine.errors import plain_errors
-    from mmcell.engine.memory import keep_freed_memory
-    from mmcell.inference.seam_command import run_seam_check
+    with quiet_imports():
+        import mmcell.plugin  # noqa: F401
+        from mmcell.engine.errors import plain_errors
+        from mmcell.engine.memory import keep_freed_memory
+        from mmcell.inference.seam_command import run_seam_check
 
     keep_freed_memory()
     with plain_errors():
