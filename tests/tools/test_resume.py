@@ -1,4 +1,5 @@
 import json
+import os
 import random
 import signal
 import subprocess
@@ -37,11 +38,28 @@ def _config(config_in, folder: Path, name: str, *hooks: dict) -> Path:
     )
 
 
+def _start(config: Path, *options: str) -> subprocess.Popen:
+    """Train in a process of its own, with one thread: sums are taken in the same order in each."""
+    return subprocess.Popen(
+        [sys.executable, TOOLS / 'train.py', config, *options],
+        env={**os.environ, 'OMP_NUM_THREADS': '1'},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def _train(config: Path, *options: str, status: int = 0) -> None:
+    process = _start(config, *options)
+    output, _ = process.communicate()
+    assert process.returncode == status, output
+
+
 @pytest.fixture(scope='module')
 def whole(tmp_path_factory, config_in) -> Path:
     """The work directory of a training that is not killed; its record is beside it."""
     folder = tmp_path_factory.mktemp('whole')
-    train(_config(config_in, folder, 'whole'))
+    _train(_config(config_in, folder, 'whole'))
     return folder / 'whole'
 
 
@@ -63,13 +81,8 @@ def _assert_same_end(killed: Path, whole: Path) -> None:
 
 def test_killed_and_resumed_training_ends_as_if_it_had_not_been_killed(whole, config_in, tmp_path):
     config = partial(_config, config_in, tmp_path)
-    killed = subprocess.run(
-        [sys.executable, TOOLS / 'train.py', config('killed', dict(type='KillHook', at=KILLED_AT))],
-        capture_output=True,
-        text=True,
-    )
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
-    train(config('killed_rest'), resume='auto')
+    _train(config('killed', dict(type='KillHook', at=KILLED_AT)), status=-signal.SIGKILL)
+    _train(config('killed_rest'), '--resume')
 
     expected, rest = _log(whole), _log(tmp_path / 'killed_rest')
     assert _log(tmp_path / 'killed') == expected[:KILLED_AT]
@@ -84,17 +97,14 @@ def test_moment_of_the_kill_does_not_matter(whole, config_in, tmp_path):
     config = partial(_config, config_in, tmp_path)
     seed = time.time_ns()  # another moment in every run: none may fail
     moments = random.Random(seed)
-    process = subprocess.Popen(
-        [sys.executable, TOOLS / 'train.py', config('killed')],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    process = _start(config('killed'))
     # With some iterations to go, lest the training ends before it is killed.
     _wait_for_lines(process, Path(f'{tmp_path / "killed"}.0'), moments.randint(1, ITERATIONS - 4))
     time.sleep(moments.uniform(0, 0.1))
     process.kill()
-    assert process.wait() == -signal.SIGKILL, f'seed {seed}'
-    train(config('killed_rest'), resume='auto')
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL, f'seed {seed}'
+    _train(config('killed_rest'), '--resume')
 
     records = [*_log(tmp_path / 'killed'), *_log(tmp_path / 'killed_rest')]
     expected = _log(whole)
