@@ -253,8 +253,7 @@ class _TileWork:
 def _sorted_out(item: _TileItem, stored: npt.NDArray[Any], found: FoundObjects) -> TileResult:
     tile = item.task.plan[item.index]
     x, y, *_ = tile.window
-    shifted = replace(found, boxes=found.boxes + np.array([x, y, x, y]))
-    settled, candidates = sort_out(shifted, tile, item.task.plan)
+    settled, candidates = sort_out(found.moved(x, y), tile, item.task.plan)
     x1, y1, x2, y2 = tile.region
     has_objects = len(settled) or len(candidates.objects)
     # A copy where it is a part, so that the rest of the window is freed.
@@ -300,9 +299,8 @@ class _OpenImage:
             self.error = error
             return
         for objects, pixels, corner in batches:
-            ids = np.arange(self.count + 1, self.count + len(objects) + 1)
+            found = Found(self.task, objects.numbered(self.count + 1), pixels, corner)
             self.count += len(objects)
-            found = Found(self.task, replace(objects, ids=ids), pixels, corner)
             yield found
             if found.error is not None:
                 self.error = found.error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -58,15 +59,31 @@ class FoundObjects:
     def __getitem__(self, index: npt.NDArray[np.integer] | npt.NDArray[np.bool_]) -> FoundObjects:
         """Objects at ``index``, an integer or boolean array."""
         chosen = np.arange(len(self))[index]
-        return FoundObjects(
-            self.boxes[chosen],
-            [self.patches[k] for k in chosen],
-            self.scores[chosen],
-            self.classes[chosen],
-            self.ids[chosen],
-            self.ranks[chosen],
-            self.limits,
+        return FoundObjects._of_checked(
+            boxes=self.boxes[chosen],
+            patches=[self.patches[k] for k in chosen.tolist()],
+            scores=self.scores[chosen],
+            classes=self.classes[chosen],
+            ids=self.ids[chosen],
+            ranks=self.ranks[chosen],
+            limits=self.limits,
         )
+
+    def moved(self, x: int, y: int) -> FoundObjects:
+        """The objects in the coordinates of an image in which they begin at ``x``, ``y``."""
+        return FoundObjects._of_checked(**{**vars(self), 'boxes': self.boxes + [x, y, x, y]})
+
+    def numbered(self, first: int) -> FoundObjects:
+        """The objects with ids from ``first`` on, in their order."""
+        ids = np.arange(first, first + len(self))
+        return FoundObjects._of_checked(**{**vars(self), 'ids': ids})
+
+    @classmethod
+    def _of_checked(cls, **columns: Any) -> FoundObjects:
+        """Columns of objects that were checked: checks would take as long as all else here."""
+        objects = object.__new__(cls)
+        vars(objects).update(columns)
+        return objects
 
     @property
     def areas(self) -> npt.NDArray[np.int64]:
@@ -85,14 +102,11 @@ class FoundObjects:
         """Join objects of the same image, in order."""
         if not parts:
             return FoundObjects.empty()
-        return FoundObjects(
-            np.concatenate([part.boxes for part in parts]),
-            [patch for part in parts for patch in part.patches],
-            np.concatenate([part.scores for part in parts]),
-            np.concatenate([part.classes for part in parts]),
-            np.concatenate([part.ids for part in parts]),
-            np.concatenate([part.ranks for part in parts]),
-            tuple(sorted({limit for part in parts for limit in part.limits})),
+        columns = ('boxes', 'scores', 'classes', 'ids', 'ranks')
+        return FoundObjects._of_checked(
+            **{name: np.concatenate([getattr(part, name) for part in parts]) for name in columns},
+            patches=[patch for part in parts for patch in part.patches],
+            limits=tuple(sorted({limit for part in parts for limit in part.limits})),
         )
 
     @classmethod
