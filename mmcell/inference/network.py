@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from mmdet.registry import MODELS
+from mmdet.utils import get_test_pipeline_cfg
 from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.registry import init_default_scope
@@ -61,6 +64,17 @@ class Network:
     palette: tuple[tuple[int, int, int], ...] | None
     mpp: float | None
     meta: dict[str, Any]
+
+    @property
+    def magnification(self) -> float:
+        """How much the config's test pipeline magnifies every image: its ``Resize(scale_factor=)``.
+
+        1 where it fits images into a size, since that depends on the image.
+        """
+        steps = get_test_pipeline_cfg(self.cfg)
+        factors = (step.get('scale_factor') for step in steps if not step.get('scale'))
+        # Of a factor for each side, the larger one: it decides on the memory.
+        return math.prod(float(np.max(factor)) for factor in factors if factor is not None)
 
     @property
     def device(self) -> torch.device:

@@ -124,18 +124,19 @@ def tile_plan(
 
     Args:
         size: height, width in pixels of the image.
-        factor: by which it is magnified for the network.
-        network: its receptive field decides on the halo.
+        factor: by which it is resampled to the pixel size the model was trained on.
+        network: its receptive field decides on the halo; its test pipeline may magnify once more.
         options: tile and overlap in pixels of the network.
     """
     backbone = (network and network.cfg.model.get('backbone')) or {}
     is_resnet = backbone.get('type') == 'ResNet'
     field = resnet_receptive_field(backbone['depth']) if is_resnet else _UNKNOWN_FIELD
     halo = default_halo(field, options.tile, options.overlap)
-    tile, overlap, halo = (round(n / factor) for n in (options.tile, options.overlap, halo))
+    scale = factor * (network.magnification if network else 1)
+    tile, overlap, halo = (round(n / scale) for n in (options.tile, options.overlap, halo))
     plan = TilePlan(size, tile=max(tile, 1), overlap=max(overlap, 1), halo=halo)
-    # Pixels keep their place in the network's grids only where nothing is resampled.
-    return plan if factor == 1 else replace(plan, align=1)
+    # Pixels keep their place in the network's grids only where they become whole pixels there.
+    return plan if scale.is_integer() else replace(plan, align=1)
 
 
 def remarks(

@@ -1,0 +1,44 @@
+import pytest
+
+from mmcell.inference.network import NetworkSpec, load_network
+from mmcell.inference.options import PredictOptions, tile_plan
+
+
+@pytest.fixture
+def network_with(files):
+    """``network_with(step)``: BrightObjects with one more step in its test pipeline."""
+    config, checkpoint = files
+    text = config.read_text()
+
+    def make(resize: str):
+        config.write_text(
+            text.replace("Image'),\n", f"Image'),\n    dict(type='Resize', {resize}),\n")
+        )
+        return load_network(NetworkSpec(str(config), str(checkpoint), 'cpu'))
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ('resize', 'magnification'),
+    [
+        ('scale_factor=2.0', 2),
+        ('scale_factor=(1.0, 1.5)', 1.5),
+        ('scale=(512, 512)', 1),
+        ('scale=(512, 512), scale_factor=2.0', 1),  # Resize prefers the scale
+    ],
+)
+def test_magnification_of_the_test_pipeline(network_with, resize, magnification):
+    assert network_with(resize).magnification == magnification
+
+
+def test_tiles_are_as_large_as_asked_where_the_network_sees_them(network_with):
+    options = PredictOptions(tile=256, overlap=64)
+    plain, twice = (network_with(f'scale_factor={factor:.1f}') for factor in (1, 2))
+    expected = tile_plan((600, 800), 1.0, plain, options)
+    plan = tile_plan((300, 400), 1.0, twice, options)
+    assert (plan.tile, plan.overlap, plan.halo) == (128, 32, expected.halo // 2)
+    assert len(plan) == len(expected) and plan.align == 32
+    # Magnified twice and shrunk to half: as it comes.
+    assert tile_plan((600, 800), 0.5, twice, options) == expected
+    assert tile_plan((600, 800), 0.75, twice, options).align == 1
