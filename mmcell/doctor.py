@@ -5,19 +5,18 @@ Needs nothing but the standard library, so that it also explains an installation
 
 from __future__ import annotations
 
-import contextlib
 import importlib
-import io
 import os
 import platform
 import re
 import shutil
 import sys
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
+
+from mmcell.quiet import quiet_imports
 
 OLDEST_PYTHON, NEWEST_PYTHON = (3, 10), (3, 12)
 
@@ -239,8 +238,7 @@ def _devices() -> Iterator[Finding]:
 def _import_error(module: str) -> str:
     """Try to import a module, silently; '' if that works."""
     try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter('ignore')
+        with quiet_imports():
             importlib.import_module(module)
     except Exception as error:  # broken packages raise anything
         return _first_line(error)

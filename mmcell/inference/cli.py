@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import sys
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 
 import click
+
+from mmcell.quiet import quiet_imports
 
 FRACTION = click.FloatRange(0, 1)
 MICRONS = click.FloatRange(0, min_open=True)
@@ -116,11 +114,3 @@ def predict(inputs: tuple[str, ...], **options: Any) -> None:
             click.echo('interrupted; what is finished is kept, --resume goes on', err=True)
             status = INTERRUPTED
     sys.exit(status)
-
-
-@contextmanager
-def quiet_imports() -> Iterator[None]:
-    """Without what MMDetection says about optional packages that nothing here uses."""
-    with redirect_stdout(io.StringIO()), warnings.catch_warnings():
-        warnings.simplefilter('ignore')
-        yield

@@ -20,6 +20,7 @@ from contextlib import closing, contextmanager
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from mmcell.engine.errors import UserError
+from mmcell.quiet import quiet_imports
 
 Item = TypeVar('Item')
 Result = TypeVar('Result')
@@ -162,7 +163,7 @@ def _map_on(
         for item in items:
             if time.monotonic() > asked + RECOUNT_S:  # a cluster may grow or shrink meanwhile
                 most, asked = ITEMS_PER_WORKER * max(len(client.nthreads()), 1), time.monotonic()
-            waiting.append(client.submit(_run, work, item, pure=False))
+            waiting.append(client.submit(_run, work, dumps(item), pure=False))
             while len(waiting) >= most:
                 yield _result(client, waiting.popleft())
         while waiting:
@@ -192,13 +193,14 @@ def _result(client: Any, future: Any) -> Any:
         raise UserError(f'the dask scheduler is lost: {error}') from None
 
 
-def _run(work: _Work, item: Any) -> bytes:
+def _run(work: _Work, pickled_item: bytes) -> bytes:
     """On a worker: one item. Pickled here: dask would send each array of a result by itself."""
     # One at a time, also on a worker with several threads: readers and models are not shared.
     with _lock:
-        _prepare_process(work.threads)
-        _take_gpu()
-        function = _built_once(work)
+        with quiet_imports():  # what is unpickled first imports what it needs
+            _prepare_process(work.threads)
+            _take_gpu()
+            function, item = _built_once(work), pickle.loads(pickled_item)
         return pickle.dumps(function(item), protocol=pickle.HIGHEST_PROTOCOL)
 
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import click
 
-from mmcell.inference.cli import FRACTION, MICRONS, quiet_imports
+from mmcell.inference.cli import FRACTION, MICRONS
+from mmcell.quiet import quiet_imports
 
 
 @click.command()
