@@ -93,7 +93,7 @@ def _place_nuclei(
     wanted = int(rng.uniform(0.45, 0.9) * (size / (32 * scale)) ** 2)
     labels = np.zeros((size, size), dtype=np.int32)
     shapes: list[_Shape] = []
-    areas: list[int] = []
+    areas, visible = np.zeros((2, wanted), dtype=np.int64)
     for row, col in _clustered_points(rng, size, spacing=21 * scale, tries=6 * wanted):
         if len(shapes) >= wanted:
             break
@@ -105,15 +105,15 @@ def _place_nuclei(
         inside = patch.inside_px > 0
         area = int(inside.sum())
         below = labels[patch.rows, patch.cols]
-        covered = np.bincount(below[inside], minlength=len(shapes) + 1)[1:]
-        visible = np.bincount(labels.ravel(), minlength=len(shapes) + 1)[1:]
+        covered = np.bincount(below[inside], minlength=wanted + 1)[1:]
         # Touching and slight overlap are wanted, hidden nuclei are not.
-        if area < _MIN_AREA_PX or (visible - covered < _MIN_VISIBLE * np.array(areas)).any():
+        if area < _MIN_AREA_PX or (visible - covered < _MIN_VISIBLE * areas).any():
             continue
         if covered.sum() > 0.2 * area:
             continue
+        visible -= covered
+        areas[len(shapes)] = visible[len(shapes)] = area
         shapes.append(shape)
-        areas.append(area)
         below[inside] = len(shapes)
     return shapes, labels
 
