@@ -6,7 +6,7 @@ channels = 96
 norm_cfg = dict(type='GN', num_groups=16, requires_grad=True)
 max_objects = 1000  # per test image, as in mask_rcnn_r101_gn.py
 max_proposals = 2 * max_objects
-max_anchors = 3000
+max_anchors = 4 * max_proposals
 
 model = dict(
     # Without semantic heads this is Mask R-CNN; MMDetection's class does not train under bfloat16
