@@ -27,7 +27,15 @@ from mmcell.datasets.coco_writer import CellImage, write_dataset
 from mmcell.engine.run import train
 
 CONFIGS = Path(__file__).parents[1] / 'configs'
-METHODS = ('mask_rcnn', 'cell_rcnn', 'cell_rcnn_v2', 'pffnet')
+METHODS = (
+    'mask_rcnn',
+    'point_rend',
+    'ms_rcnn',
+    'panoptic_fpn',
+    'cell_rcnn',
+    'cell_rcnn_v2',
+    'pffnet',
+)
 MIN_AJI = 0.80
 
 
