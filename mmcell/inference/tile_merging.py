@@ -304,8 +304,16 @@ def _united(views: Rows) -> FoundObjects:
 
 
 def _objects(rows: Rows) -> FoundObjects:
-    columns = (rows[name].copy() for name in ('score', 'class', 'uid', 'rank'))
-    return tightened(FoundObjects(rows['box'].copy(), rows['patch'].tolist(), *columns))
+    objects = FoundObjects.unchecked(
+        boxes=rows['box'].copy(),
+        patches=rows['patch'].tolist(),
+        scores=rows['score'].copy(),
+        classes=rows['class'].copy(),
+        ids=rows['uid'].copy(),
+        ranks=rows['rank'].copy(),
+        limits=(),
+    )
+    return tightened(objects)
 
 
 def _batch(parts: list[FoundObjects], pixels: Pixels | None, corner: tuple[int, int]) -> Batch:

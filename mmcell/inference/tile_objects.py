@@ -176,15 +176,8 @@ def _replaced(
         boxes[k], patches[k] = box, patch
     kept = np.ones(len(objects), dtype=bool)
     kept[positions] = [patch.size > 0 for patch, _ in masks]
-    chosen = np.flatnonzero(kept)
-    return FoundObjects(
-        boxes[chosen],
-        [patches[k] for k in chosen],
-        objects.scores[chosen],
-        objects.classes[chosen],
-        objects.ids[chosen],
-        objects.ranks[chosen],
-    )
+    replaced = FoundObjects.unchecked(**{**vars(objects), 'boxes': boxes, 'patches': patches})
+    return replaced[kept]
 
 
 def _mask(objects: FoundObjects, k: int) -> tuple[Patch, BoxTuple]:

@@ -59,7 +59,7 @@ class FoundObjects:
     def __getitem__(self, index: npt.NDArray[np.integer] | npt.NDArray[np.bool_]) -> FoundObjects:
         """Objects at ``index``, an integer or boolean array."""
         chosen = np.arange(len(self))[index]
-        return FoundObjects._of_checked(
+        return FoundObjects.unchecked(
             boxes=self.boxes[chosen],
             patches=[self.patches[k] for k in chosen.tolist()],
             scores=self.scores[chosen],
@@ -71,16 +71,19 @@ class FoundObjects:
 
     def moved(self, x: int, y: int) -> FoundObjects:
         """The objects in the coordinates of an image in which they begin at ``x``, ``y``."""
-        return FoundObjects._of_checked(**{**vars(self), 'boxes': self.boxes + [x, y, x, y]})
+        return FoundObjects.unchecked(**{**vars(self), 'boxes': self.boxes + [x, y, x, y]})
 
     def numbered(self, first: int) -> FoundObjects:
         """The objects with ids from ``first`` on, in their order."""
         ids = np.arange(first, first + len(self))
-        return FoundObjects._of_checked(**{**vars(self), 'ids': ids})
+        return FoundObjects.unchecked(**{**vars(self), 'ids': ids})
 
     @classmethod
-    def _of_checked(cls, **columns: Any) -> FoundObjects:
-        """Columns of objects that were checked: checks would take as long as all else here."""
+    def unchecked(cls, **columns: Any) -> FoundObjects:
+        """Every attribute by name, of objects that were checked: a check reads each mask's shape.
+
+        With thousands of objects that takes as long as what is done with them.
+        """
         objects = object.__new__(cls)
         vars(objects).update(columns)
         return objects
@@ -103,7 +106,7 @@ class FoundObjects:
         if not parts:
             return FoundObjects.empty()
         columns = ('boxes', 'scores', 'classes', 'ids', 'ranks')
-        return FoundObjects._of_checked(
+        return FoundObjects.unchecked(
             **{name: np.concatenate([getattr(part, name) for part in parts]) for name in columns},
             patches=[patch for part in parts for patch in part.patches],
             limits=tuple(sorted({limit for part in parts for limit in part.limits})),
