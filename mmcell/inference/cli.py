@@ -59,7 +59,11 @@ INTERRUPTED = 130  # as shells report Ctrl-C
     help='Of the whole image, become black and white; 8-bit images stay as they are.',
 )
 @click.option(
-    '--tile', default=1024, show_default=True, type=click.IntRange(64), help='Side in pixels.'
+    '--tile',
+    default=1024,
+    show_default=True,
+    type=click.IntRange(64),
+    help='Side in pixels of the network.',
 )
 @click.option(
     '--overlap',
