@@ -17,7 +17,6 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from mmengine.config import Config
 from pycocotools.coco import COCO
 from pycocotools.mask import encode
 from rich.console import Console
@@ -55,7 +54,6 @@ def write_crops(annotations: Path, images: Path, out: Path, num_images: int, sid
 
 def overrides(data_root: Path, iterations: int, rate: float) -> dict[str, Any]:
     """What makes a config train on images as they are, and validate on the same."""
-    as_they_are = Config.fromfile(CONFIGS / '_base_' / 'datasets' / 'coco_cells.py')
     changes: dict[str, Any] = {
         'train_cfg.max_iters': iterations,
         'train_cfg.val_interval': iterations,
@@ -69,7 +67,6 @@ def overrides(data_root: Path, iterations: int, rate: float) -> dict[str, Any]:
             dict(type='PackDetInputs'),
         ],
         'val_dataloader.dataset.ann_file': 'annotations/train.json',
-        'val_dataloader.dataset.pipeline': as_they_are.test_pipeline,
         'val_evaluator': [dict(type='CellMetric')],
     }
     for loader in ('train_dataloader', 'val_dataloader'):

@@ -1,10 +1,10 @@
 # Mask R-CNN from scratch on two CPU cores, the baseline of pffnet_tiny_dsb2018.py.
 _base_ = [
     '_base_/models/mask_rcnn_r18_tiny.py',
-    '_base_/datasets/dsb2018_magnified.py',
+    '_base_/datasets/dsb2018.py',
     '_base_/schedules/adamw_tiny.py',
     '_base_/default_runtime.py',
 ]
 
 # A step is shorter than PFFNet's: in the same time there are more of them.
-train_cfg = dict(max_iters=4300, val_interval=2150)
+train_cfg = dict(max_iters=8500, val_interval=2000)

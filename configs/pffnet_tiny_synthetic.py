@@ -1,5 +1,5 @@
-# PFFNet on generated cells, a few minutes on two CPU cores: the demo. Small crops, few RoIs and a
-# narrow mask head make for short training steps.
+# PFFNet on generated cells, a few minutes on two CPU cores: the demo. Small crops, few RoIs and
+# narrow mask heads: a training step is a good third of pffnet_tiny_dsb2018.py's.
 _base_ = [
     '_base_/models/pffnet_r18_tiny.py',
     '_base_/datasets/synthetic.py',
@@ -8,7 +8,7 @@ _base_ = [
 ]
 
 model = dict(
-    roi_head=dict(mask_head=dict(conv_channels=32)),
+    roi_head=dict(mask_head=dict(conv_channels=32), mask_quality_head=dict(conv_channels=32)),
     train_cfg=dict(rcnn=dict(sampler=dict(num=64))),
 )
 

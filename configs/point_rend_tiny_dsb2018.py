@@ -1,9 +1,9 @@
 # PointRend from scratch on two CPU cores, trained as pffnet_tiny_dsb2018.py.
 _base_ = [
     '_base_/models/point_rend_r18_tiny.py',
-    '_base_/datasets/dsb2018_magnified.py',
+    '_base_/datasets/dsb2018.py',
     '_base_/schedules/adamw_tiny.py',
     '_base_/default_runtime.py',
 ]
 
-train_cfg = dict(max_iters=3600, val_interval=1800)
+train_cfg = dict(max_iters=6000, val_interval=2000)

@@ -19,7 +19,7 @@ model = dict(
         mask_quality_head=dict(
             type='MaskQualityHead',
             in_channels=channels,
-            conv_channels=32,
+            conv_channels=64,
             fc_channels=128,
             norm_cfg=norm_cfg,
         ),
