@@ -141,7 +141,7 @@ def fuse_views(found: Sequence[FoundObjects], match_iou: float = MATCH_IOU) -> F
             fused.append(_voted(together[members], num_views))
     objects = FoundObjects.cat(fused)
     order = np.argsort(-objects.ranks, kind='stable')
-    return replace(objects[order], ids=np.arange(1, len(order) + 1), limits=together.limits)
+    return objects[order].numbered(1).with_columns(limits=together.limits)
 
 
 def _partners(

@@ -16,7 +16,7 @@ import threading
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from mmcell.engine.errors import UserError
@@ -197,7 +197,9 @@ def _run(work: _Work, pickled_item: bytes) -> bytes:
     """On a worker: one item. Pickled here: dask would send each array of a result by itself."""
     # One at a time, also on a worker with several threads: readers and models are not shared.
     with _lock:
-        with quiet_imports():  # what is unpickled first imports what it needs
+        # What is unpickled first imports what it needs. Later, Python would forget which warnings
+        # it has shown, and repeat them for every item.
+        with nullcontext() if work.key in _kept else quiet_imports():
             _prepare_process(work.threads)
             _take_gpu()
             function, item = _built_once(work), pickle.loads(pickled_item)

@@ -176,8 +176,7 @@ def _replaced(
         boxes[k], patches[k] = box, patch
     kept = np.ones(len(objects), dtype=bool)
     kept[positions] = [patch.size > 0 for patch, _ in masks]
-    replaced = FoundObjects.unchecked(**{**vars(objects), 'boxes': boxes, 'patches': patches})
-    return replaced[kept]
+    return objects.with_columns(boxes=boxes, patches=patches)[kept]
 
 
 def _mask(objects: FoundObjects, k: int) -> tuple[Patch, BoxTuple]:

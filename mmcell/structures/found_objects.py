@@ -70,13 +70,16 @@ class FoundObjects:
         )
 
     def moved(self, x: int, y: int) -> FoundObjects:
-        """The objects in the coordinates of an image in which they begin at ``x``, ``y``."""
-        return FoundObjects.unchecked(**{**vars(self), 'boxes': self.boxes + [x, y, x, y]})
+        """The objects ``x`` pixels further right and ``y`` pixels further down."""
+        return self.with_columns(boxes=self.boxes + [x, y, x, y])
 
     def numbered(self, first: int) -> FoundObjects:
         """The objects with ids from ``first`` on, in their order."""
-        ids = np.arange(first, first + len(self))
-        return FoundObjects.unchecked(**{**vars(self), 'ids': ids})
+        return self.with_columns(ids=np.arange(first, first + len(self)))
+
+    def with_columns(self, **columns: Any) -> FoundObjects:
+        """The objects with other values of some attributes, unchecked."""
+        return FoundObjects.unchecked(**{**vars(self), **columns})
 
     @classmethod
     def unchecked(cls, **columns: Any) -> FoundObjects:

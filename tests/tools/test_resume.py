@@ -38,19 +38,19 @@ def _config(config_in, folder: Path, name: str, *hooks: dict) -> Path:
     )
 
 
-def _start(config: Path, *options: str) -> subprocess.Popen:
+def _start(config: Path, *options: str, output: int = subprocess.DEVNULL) -> subprocess.Popen:
     """Train in a process of its own, with one thread: sums are taken in the same order in each."""
     return subprocess.Popen(
         [sys.executable, TOOLS / 'train.py', config, *options],
         env={**os.environ, 'OMP_NUM_THREADS': '1'},
-        stdout=subprocess.PIPE,
+        stdout=output,
         stderr=subprocess.STDOUT,
         text=True,
     )
 
 
 def _train(config: Path, *options: str, status: int = 0) -> None:
-    process = _start(config, *options)
+    process = _start(config, *options, output=subprocess.PIPE)
     output, _ = process.communicate()
     assert process.returncode == status, output
 
@@ -102,8 +102,7 @@ def test_moment_of_the_kill_does_not_matter(whole, config_in, tmp_path):
     _wait_for_lines(process, Path(f'{tmp_path / "killed"}.0'), moments.randint(1, ITERATIONS - 4))
     time.sleep(moments.uniform(0, 0.1))
     process.kill()
-    process.communicate()
-    assert process.returncode == -signal.SIGKILL, f'seed {seed}'
+    assert process.wait() == -signal.SIGKILL, f'seed {seed}'
     _train(config('killed_rest'), '--resume')
 
     records = [*_log(tmp_path / 'killed'), *_log(tmp_path / 'killed_rest')]
