@@ -72,8 +72,8 @@ def tight(patch: Patch, box: BoxTuple) -> tuple[Patch, BoxTuple]:
 
 def loose_patches(patches: Sequence[Patch]) -> IntArray:
     """Positions of the patches with an empty outer row or column, or without a pixel."""
-    sides = np.array([patch.shape for patch in patches], dtype=np.int64).reshape(-1, 2)
-    height, width = sides.T
+    sides = (side for patch in patches for side in patch.shape)
+    height, width = np.fromiter(sides, np.int64, 2 * len(patches)).reshape(-1, 2).T
     lengths = height * width
     full = np.flatnonzero(lengths)
     loose = lengths == 0

@@ -205,17 +205,17 @@ def _flattened(
     """Objects that share no pixel, in their boxes of before; the region's label map; any change."""
     x, y = region[0], region[1]
     labels = np.zeros((region[3] - y, region[2] - x), dtype=np.int32)
-    corners = (objects.boxes - [x, y, x, y]).tolist()
+    corners = objects.boxes - [x, y, x, y]
     patches = list(objects.patches)
-    for k in priority(objects)[::-1].tolist():  # the best is drawn last
-        x1, y1, x2, y2 = corners[k]
+    order = priority(objects)[::-1]  # the best is drawn last
+    for k, x1, y1, x2, y2 in zip(order.tolist(), *corners[order].T.tolist(), strict=True):
         labels[y1:y2, x1:x2][patches[k]] = k + 1
     total = np.count_nonzero(np.concatenate(patches, axis=None)) if patches else 0
     if np.count_nonzero(labels) == total:
         return objects, labels, False
     visible = np.bincount(labels.ravel(), minlength=len(objects) + 1)[1:]
     for k in np.flatnonzero(visible < objects.areas).tolist():
-        x1, y1, x2, y2 = corners[k]
+        x1, y1, x2, y2 = corners[k].tolist()
         patches[k] = labels[y1:y2, x1:x2] == k + 1
     columns = (objects.scores, objects.classes, objects.ids, objects.ranks)
     return FoundObjects(objects.boxes, patches, *columns), labels, True
@@ -227,7 +227,7 @@ def _below(
     """Which of the ``count`` objects of the region's label map share a pixel with ``objects``."""
     is_below = np.zeros(count + 1, dtype=bool)
     corners = objects.boxes - [region[0], region[1], region[0], region[1]]
-    for (x1, y1, x2, y2), patch in zip(corners.tolist(), objects.patches, strict=True):
+    for x1, y1, x2, y2, patch in zip(*corners.T.tolist(), objects.patches, strict=True):
         is_below[labels[y1:y2, x1:x2][patch]] = True
     return is_below[1:]
 

@@ -46,12 +46,12 @@ class FoundObjects:
         lengths = {len(column) for column in (self.boxes, *columns)}
         if len(lengths) != 1:
             raise ValueError(f'every column must have one entry per object, got {sorted(lengths)}')
-        # Lists compare much faster than arrays are made of many small tuples.
-        sides = [patch.shape for patch in self.patches]
-        expected = list(map(tuple, (self.boxes[:, [3, 2]] - self.boxes[:, [1, 0]]).tolist()))
-        if sides != expected:
-            k = next(k for k, side in enumerate(sides) if side != expected[k])
-            raise ValueError(f'mask {k} is {sides[k]} but its box is {self.boxes[k]}')
+        # No list or tuple is kept per object: with thousands, Python would look through them all
+        # for garbage, again and again.
+        sides = zip(*(self.boxes[:, [3, 2]] - self.boxes[:, [1, 0]]).T.tolist(), strict=True)
+        for k, (patch, side) in enumerate(zip(self.patches, sides, strict=True)):
+            if patch.shape != side:
+                raise ValueError(f'mask {k} is {patch.shape} but its box is {self.boxes[k]}')
 
     def __len__(self) -> int:
         return len(self.boxes)
