@@ -37,7 +37,7 @@ INTERRUPTED = 130  # as shells report Ctrl-C
 )
 @click.option(
     '--min-visible',
-    default=0.0,
+    default=0.3,
     show_default=True,
     type=FRACTION,
     help='Objects that keep less than this fraction of their pixels from surer ones are left out.',
