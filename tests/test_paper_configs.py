@@ -12,6 +12,7 @@ from torch import nn
 
 import mmcell.plugin  # noqa: F401
 from mmcell.functional.keypoint_graph import DISC_RADIUS_PX, PEAK_THRESHOLD
+from mmcell.inference.options import PredictOptions
 
 ROOT = Path(__file__).parents[1] / 'configs'
 METHODS = ('mask_rcnn', 'cell_rcnn', 'cell_rcnn_v2', 'panoptic_fpn', 'pffnet')
@@ -333,3 +334,9 @@ def test_cornernet_is_scored_by_boxes_and_differs_from_object_guided_in_the_mode
     assert cornernet.val_evaluator[0].scores == ['box_ap', 'box_ap50', 'box_ap70', 'box_ap75']
     different = {key.split('.')[0] for key in differences(cornernet._cfg_dict, ours._cfg_dict)}
     assert {'optim_wrapper', 'train_cfg', 'train_dataloader'} & different == set()
+
+
+@pytest.mark.parametrize('data', ['kumar', 'tnbc', 'bbbc039', 'cvppp', 'cpm17', 'dsb2018'])
+def test_a_prediction_leaves_out_what_a_test_does(data):
+    metric = load(f'pffnet_{data}').test_evaluator[0]
+    assert metric.min_visible == PredictOptions().min_visible == 0.3  # the authors' code

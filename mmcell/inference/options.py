@@ -32,7 +32,7 @@ class PredictOptions:
         score_threshold: objects of lower class score are left out; 0 to 1.
         mask_threshold: a pixel belongs to an object if its probability is >= this.
         min_visible: objects that keep less than this fraction of their pixels from surer ones are
-            left out; 0 to 1. The default is that of the code of PFFNet's authors, and of tests.
+            left out; 0 to 1. The default is that of PFFNet's authors, and of tests of R-CNNs.
         percentiles: of the whole image's intensities, which become 0 and 255. 8-bit images stay as
             they are.
         tile: largest side of a tile in pixels of the network, without what it overlaps.
