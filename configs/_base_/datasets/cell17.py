@@ -14,11 +14,10 @@ test_dataloader = dict(dataset=dict(data_root=data_root))
 # F1, object Dice and object Hausdorff are the paper's.
 scores = ['f1', 'object_dice', 'object_hausdorff', 'aji', 'aji_plus', 'dice', 'dq', 'sq', 'pq']
 val_evaluator = [
-    # What surer objects cover by more than 70 % is dropped, as in the code of PFFNet's authors.
-    dict(type='CellMetric', scores=scores, min_visible=0.3),
+    dict(type='CellMetric', scores=scores, min_visible={{_base_.min_visible}}),
     dict(type='CellCocoMetric', ann_file=data_root + 'annotations/val.json'),
 ]
 test_evaluator = [
-    dict(type='CellMetric', scores=scores, min_visible=0.3),
+    dict(type='CellMetric', scores=scores, min_visible={{_base_.min_visible}}),
     dict(type='CellCocoMetric', ann_file=data_root + 'annotations/test.json'),
 ]

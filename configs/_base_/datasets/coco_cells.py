@@ -1,5 +1,7 @@
 # What the data sets share: cells in COCO json with RLE, as every converter writes them.
 crop_size = (224, 224)
+# Objects of which surer ones leave less are not scored, as in the code of PFFNet's authors.
+min_visible = 0.3
 
 # The parts of training pipelines; a data set puts them together with its own crop in between.
 load = [dict(type='LoadCellImage'), dict(type='LoadCellAnnotations')]

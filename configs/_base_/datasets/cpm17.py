@@ -11,11 +11,10 @@ val_dataloader = dict(dataset=dict(data_root=data_root, ann_file='annotations/te
 test_dataloader = dict(dataset=dict(data_root=kumar_root))
 
 val_evaluator = [
-    # What surer objects cover by more than 70 % is dropped, as in the code of PFFNet's authors.
-    dict(type='CellMetric', min_visible=0.3),
+    dict(type='CellMetric', min_visible={{_base_.min_visible}}),
     dict(type='CellCocoMetric', ann_file=data_root + 'annotations/test.json'),
 ]
 test_evaluator = [
-    dict(type='CellMetric', min_visible=0.3),
+    dict(type='CellMetric', min_visible={{_base_.min_visible}}),
     dict(type='CellCocoMetric', ann_file=kumar_root + 'annotations/test.json'),
 ]

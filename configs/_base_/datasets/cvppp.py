@@ -28,8 +28,7 @@ test_dataloader = dict(
 counts = ['count_difference', 'absolute_count_difference']
 scores = ['sbd', 'dice', 'pq', 'sq', 'dq', *counts, 'aji', 'f1']
 val_evaluator = [
-    # What surer objects cover by more than 70 % is dropped, as in the code of PFFNet's authors.
-    dict(type='CellMetric', scores=scores, min_visible=0.3),
+    dict(type='CellMetric', scores=scores, min_visible={{_base_.min_visible}}),
     dict(type='CellCocoMetric', ann_file=data_root + 'annotations/val.json'),
 ]
 test_evaluator = val_evaluator

@@ -10,8 +10,7 @@ val_dataloader = dict(dataset=dict(data_root=data_root))
 test_dataloader = dict(dataset=dict(data_root=data_root, ann_file='annotations/val.json'))
 
 val_evaluator = [
-    # What surer objects cover by more than 70 % is dropped, as in the code of PFFNet's authors.
-    dict(type='CellMetric', min_visible=0.3),
+    dict(type='CellMetric', min_visible={{_base_.min_visible}}),
     dict(type='CellCocoMetric', ann_file=data_root + 'annotations/val.json'),
 ]
 test_evaluator = val_evaluator

@@ -9,12 +9,11 @@ val_dataloader = dict(dataset=dict(data_root=data_root))
 test_dataloader = dict(dataset=dict(data_root=data_root, metainfo=dict(mpp=0.25)))
 
 val_evaluator = [
-    # What surer objects cover by more than 70 % is dropped, as in the code of PFFNet's authors.
-    dict(type='CellMetric', min_visible=0.3),
+    dict(type='CellMetric', min_visible={{_base_.min_visible}}),
     dict(type='CellCocoMetric', ann_file=data_root + 'annotations/val.json'),
 ]
 # Images name their organ and whether training has seen it: each of these is scored on its own too.
 test_evaluator = [
-    dict(type='CellMetric', min_visible=0.3),
+    dict(type='CellMetric', min_visible={{_base_.min_visible}}),
     dict(type='CellCocoMetric', ann_file=data_root + 'annotations/test.json'),
 ]
