@@ -1,5 +1,8 @@
+from dataclasses import fields
+
 import pytest
 
+from mmcell.inference.cli import predict
 from mmcell.inference.network import NetworkSpec, load_network
 from mmcell.inference.options import PredictOptions, tile_plan
 
@@ -42,3 +45,12 @@ def test_tiles_are_as_large_as_asked_where_the_network_sees_them(network_with):
     # Magnified twice and shrunk to half: as it comes.
     assert tile_plan((600, 800), 0.5, twice, options) == expected
     assert tile_plan((600, 800), 0.75, twice, options).align == 1
+
+
+def test_command_line_has_the_defaults_of_python():
+    # They are typed twice, so that `mmcell --help` need not import torch.
+    typed = predict.make_context('predict', ['image.png']).params
+    python = {field.name: field.default for field in fields(PredictOptions)}
+    shared = python.keys() & typed.keys()
+    assert python.keys() - shared == {'mask_threshold', 'tissue'}  # tissue is --all-tiles there
+    assert {name: typed[name] for name in shared} == {name: python[name] for name in shared}
