@@ -7,4 +7,4 @@ _base_ = [
 ]
 
 # A step is shorter than PFFNet's: in the same time there are more of them.
-train_cfg = dict(max_iters=8500, val_interval=2000)
+train_cfg = dict(max_iters=10400, val_interval=2000)
