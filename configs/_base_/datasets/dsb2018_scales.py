@@ -10,14 +10,7 @@ train_pipeline = [
             for factor in (0.8, 1.0, 1.25, 1.5)
         ],
     ),
-    dict(
-        type='RandomCrop',
-        crop_size=_base_.crop_size,
-        allow_negative_crop=True,
-        recompute_bbox=True,
-    ),
-    *_base_.flip_and_turn,
-    dict(type='PhotoMetricDistortion'),
-    *_base_.pack,
+    # What follows at one scale.
+    *_base_.train_pipeline[len(_base_.load) :],
 ]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
