@@ -2,24 +2,15 @@
 # cost four times as much. A third of the nuclei are too small for its 13 pixels then.
 _base_ = [
     '_base_/models/keypoint_graph_r18_tiny.py',
-    '_base_/datasets/dsb2018.py',
+    '_base_/datasets/dsb2018_magnified.py',
     '_base_/schedules/adamw_tiny.py',
     '_base_/default_runtime.py',
 ]
 
 model = dict(
-    bbox_head=dict(min_side_px=6),
+    bbox_head=dict(min_side_px=8),
     test_cfg=dict(duplicate_radius_px=5),
 )
-
-train_pipeline = [
-    *_base_.load,
-    dict(type='RandomCrop', crop_size=(160, 160), allow_negative_crop=True, recompute_bbox=True),
-    *_base_.flip_and_turn,
-    dict(type='PhotoMetricDistortion'),
-    *_base_.pack,
-]
-train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 
 val_evaluator = [
     dict(

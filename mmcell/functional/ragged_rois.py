@@ -109,9 +109,9 @@ def similar_roi_batches(
 
     Args:
         levels: of N boxes.
-        ratio: > 1, largest quotient of two heights or widths in a group.
-        max_pixels: split groups with more padded pixels than this on level 0; a single larger box
-            still gets a group of its own.
+        ratio: > 1, largest quotient of two heights or widths in a group; infinite sets no limit.
+        max_pixels: split groups with more padded pixels than this on level 0, the largest boxes
+            first; a single larger box still gets a group of its own.
 
     Returns:
         Indices of the boxes with at least one level, one int64 tensor per group.
@@ -123,12 +123,25 @@ def similar_roi_batches(
     _, group = keys.unique(dim=0, return_inverse=True)
     batches: list[Tensor] = []
     for members in group.argsort(stable=True).split(torch.bincount(group).tolist()):
-        height, width = sizes[members].amax(0).tolist()
         # Neighbours in size share a batch where a group is split.
-        members = members[sizes[members].prod(1).argsort(stable=True)]
-        per_batch = max(1, max_pixels // (height * width))
-        batches += present[members.to(present.device)].split(per_batch)
+        members = members[sizes[members].prod(1).argsort(descending=True, stable=True)]
+        lengths = _padded_runs(sizes[members].tolist(), max_pixels)
+        batches += present[members.to(present.device)].split(lengths)
     return batches
+
+
+def _padded_runs(sizes: list[list[int]], max_pixels: int) -> list[int]:
+    """Cut a row of boxes into the longest runs that, padded, have at most ``max_pixels``."""
+    runs: list[int] = []
+    rows = columns = 0
+    for height, width in sizes:
+        rows, columns = max(rows, height), max(columns, width)
+        if runs and (runs[-1] + 1) * rows * columns <= max_pixels:
+            runs[-1] += 1
+        else:
+            runs.append(1)
+            rows, columns = height, width
+    return runs
 
 
 def crop_samples(features: Tensor, boxes: Tensor, sizes: Tensor, batch_index: Tensor) -> PaddedRois:

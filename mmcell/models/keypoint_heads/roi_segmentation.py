@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -24,9 +25,9 @@ from mmcell.functional.ragged_rois import (
 Crop = Callable[[Tensor, Tensor, Tensor, Tensor], PaddedRois]
 
 
-# Largest quotient of two sides in a batch. A backward pass makes a gradient as large as a whole
-# feature map for every batch: fewer, and more padding, are faster there.
-RATIO, TRAINING_RATIO = 1.25, 1.6
+# Largest quotient of two sides in a batch. Every batch of a backward pass makes gradients as large
+# as whole feature maps, which costs more than the padding of any batch of bounded size.
+RATIO, TRAINING_RATIO = 1.25, math.inf
 
 
 class RoiPart(NamedTuple):
