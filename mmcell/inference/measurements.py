@@ -11,10 +11,9 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
+import cv2
 import numpy as np
 import numpy.typing as npt
-import shapely
-from skimage.measure import grid_points_in_poly
 
 from mmcell.structures import FoundObjects
 
@@ -226,20 +225,43 @@ def _convex_areas(objects: FoundObjects, found: _Pixels) -> Ints:
     is_first[1:] = (found.y[1:] != found.y[:-1]) | (found.owner[1:] != found.owner[:-1])
     is_last = np.append(is_first[1:], True)
     end = np.flatnonzero(is_first | is_last)
-    offsets = np.array([(-0.5, 0), (0.5, 0), (0, -0.5), (0, 0.5)])
-    points = np.stack([found.x[end], found.y[end]], axis=1)[:, None] + offsets
-    hulls = shapely.convex_hull(
-        shapely.linestrings(points.reshape(-1, 2), indices=np.repeat(found.owner[end], 4))
-    )
-    corners, owner = shapely.get_coordinates(hulls, return_index=True)
-    bounds = pairwise(np.searchsorted(owner, np.arange(len(objects) + 1)).tolist())
-    rings = (corners[first:last, ::-1] for first, last in bounds)
-    return np.array(
-        [
-            np.count_nonzero(grid_points_in_poly(patch.shape, ring, binarize=False))
-            for patch, ring in zip(objects.patches, rings, strict=True)
-        ]
-    )
+    # Twice the coordinates are whole numbers: nothing is rounded.
+    steps = np.array([(-1, 0), (1, 0), (0, -1), (0, 1)])
+    points = 2 * np.stack([found.x[end], found.y[end]], axis=1)[:, None] + steps
+    points = points.reshape(-1, 2).astype(np.int32)
+    bounds = 4 * np.searchsorted(found.owner[end], np.arange(len(objects) + 1))
+    hulls = [cv2.convexHull(points[first:last])[:, 0] for first, last in pairwise(bounds.tolist())]
+    heights = np.array([len(patch) for patch in objects.patches])
+    return _lattice_points(hulls, heights)
+
+
+def _lattice_points(hulls: Sequence[npt.NDArray[np.int32]], heights: Ints) -> Ints:
+    """Whole-numbered points in or on each of N convex polygons.
+
+    Args:
+        hulls: corners, (K, 2) of twice their x, y.
+        heights: (N,), the rows 0 to height - 1 of a polygon's points.
+    """
+    sizes = np.array([len(hull) for hull in hulls])
+    owner = np.repeat(np.arange(len(hulls)), sizes)
+    corners = np.concatenate(hulls).astype(np.int64)
+    following = np.arange(1, len(corners) + 1)
+    following[sizes.cumsum() - 1] -= sizes
+    x1, y1, x2, y2 = np.concatenate([corners, corners[following]], axis=1).T
+    # Where sides cross rows; those along a row end on sides that do, or there is no row.
+    top, bottom = -(-np.minimum(y1, y2) // 2), np.maximum(y1, y2) // 2
+    crossed = np.where(y1 == y2, 0, bottom - top + 1)
+    side = np.repeat(np.arange(len(corners)), crossed)
+    row = np.arange(len(side)) - np.repeat(crossed.cumsum() - crossed, crossed) + top[side]
+    rise, run = (y2 - y1)[side], (x2 - x1)[side]
+    x, twice = x1[side] * rise + (2 * row - y1[side]) * run, 2 * rise
+    place = (heights.cumsum() - heights)[owner[side]] + row
+    right = np.full(heights.sum(), -1)
+    left = np.full(heights.sum(), np.iinfo(np.int64).max)
+    np.maximum.at(right, place, x // twice)
+    np.minimum.at(left, place, -(-x // twice))
+    in_row = np.maximum(right - left + 1, 0)
+    return np.add.reduceat(in_row, heights.cumsum() - heights)
 
 
 def _intensities(
