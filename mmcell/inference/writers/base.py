@@ -134,9 +134,9 @@ class Batch:
         return painted
 
     @cached_property
-    def label_map(self) -> npt.NDArray[np.int64]:
+    def label_map(self) -> npt.NDArray[np.int32]:
         """(h, w) of the window: ids."""
-        return np.concatenate([[0], self.objects.ids])[self.index_map]
+        return np.append(0, self.objects.ids).astype(np.int32)[self.index_map]
 
     @cached_property
     def polygons(self) -> list[list[Rings]]:
