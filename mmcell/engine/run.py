@@ -190,10 +190,7 @@ def _timing_hook(metric: CellMetric | None = None) -> TimingHook:
     """One that flattens as ``metric`` does and writes beside its files."""
     if metric is None:
         return TimingHook()
-    options = ('score_threshold', 'mask_threshold', 'min_visible')
-    return TimingHook(
-        str(metric.out_dir), flattening={name: getattr(metric, name) for name in options}
-    )
+    return TimingHook(str(metric.out_dir), flattening=metric.flattening)
 
 
 def _draw_predictions(cfg: Config, show_dir: str) -> None:

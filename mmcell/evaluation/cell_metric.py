@@ -84,6 +84,12 @@ class CellMetric(BaseMetric):
         self.scores = check_scores(scores, (*SCORES, *RANKED_SCORES))
         self.ap_strict = ap_strict
 
+    @property
+    def flattening(self) -> dict[str, float]:
+        """How detections become objects: options of ``flatten_predictions``."""
+        names = ('score_threshold', 'mask_threshold', 'min_visible')
+        return {name: getattr(self, name) for name in names}
+
     def process(self, data_batch: Any, data_samples: Sequence[Mapping[str, Any]]) -> None:
         """Score each image and keep its numbers.
 

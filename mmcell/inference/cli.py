@@ -30,10 +30,9 @@ INTERRUPTED = 130  # as shells report Ctrl-C
 @click.option('--device', default='auto', show_default=True, help="Such as 'cpu' or 'cuda:0'.")
 @click.option(
     '--score-threshold',
-    default=0.5,
-    show_default=True,
     type=FRACTION,
-    help='Objects of lower class score are left out.',
+    help='Objects of lower class score are left out. [default: as in tests of the model, mostly '
+    '0.5]',
 )
 @click.option(
     '--min-visible',

@@ -93,6 +93,7 @@ class PredictCommand:
             raise ConfigError('--save names nothing to write')
         check_names(self.save)
         network = self._network()
+        self.options = self.options.of(network)
         record = describe_run(network, self.options, self.save)
         folder = RunFolder(
             self.out, record, self.save, resume=self.resume, overwrite=self.overwrite

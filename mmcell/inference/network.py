@@ -77,6 +77,18 @@ class Network:
         return math.prod(float(np.max(factor)) for factor in factors if factor is not None)
 
     @property
+    def score_threshold(self) -> float:
+        """From which class score on its detections count: that of the CellMetric of its tests.
+
+        0.5 where there is none. Centers of objects, for instance, have lower scores than boxes
+        that were classified.
+        """
+        metrics = self.cfg.get('test_evaluator') or ()
+        metrics = [metrics] if isinstance(metrics, dict) else metrics
+        chosen = (m.get('score_threshold') for m in metrics if m.get('type') == 'CellMetric')
+        return next((float(value) for value in chosen if value is not None), 0.5)
+
+    @property
     def device(self) -> torch.device:
         """Where the parameters are."""
         return next(self.module.parameters()).device

@@ -29,7 +29,8 @@ class PredictOptions:
     """How images are segmented; everything in it may change what is found.
 
     Attributes:
-        score_threshold: objects of lower class score are left out; 0 to 1.
+        score_threshold: objects of lower class score are left out; 0 to 1. None: the one that the
+            model's config is tested with, see :attr:`Network.score_threshold`.
         mask_threshold: a pixel belongs to an object if its probability is >= this.
         min_visible: objects that keep less than this fraction of their pixels from surer ones are
             left out; 0 to 1. The default is that of PFFNet's authors, and of tests of R-CNNs.
@@ -52,7 +53,7 @@ class PredictOptions:
         ValueError: If a number is out of range.
     """
 
-    score_threshold: float = 0.5
+    score_threshold: float | None = None
     mask_threshold: float = 0.5
     min_visible: float = 0.3
     percentiles: tuple[float, float] = DISPLAY_PERCENTILES
@@ -68,8 +69,9 @@ class PredictOptions:
 
     def __post_init__(self) -> None:
         for name in ('score_threshold', 'mask_threshold', 'min_visible'):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f'{name} must be in [0, 1], got {getattr(self, name)}')
+            value = getattr(self, name)
+            if value is not None and not 0 <= value <= 1:
+                raise ValueError(f'{name} must be in [0, 1], got {value}')
         for name, least in (('tile', 64), ('overlap', 1)):
             if getattr(self, name) < least:
                 raise ValueError(f'{name} must be >= {least} pixels, got {getattr(self, name)}')
@@ -80,6 +82,12 @@ class PredictOptions:
             value = getattr(self, name)
             if value is not None and not 0 < value < float('inf'):
                 raise ValueError(f'{name} must be microns per pixel > 0, got {value}')
+
+    def of(self, network: Network) -> PredictOptions:
+        """These options, with what was left to the model."""
+        if self.score_threshold is not None:
+            return self
+        return replace(self, score_threshold=network.score_threshold)
 
     @property
     def reading(self) -> dict[str, Any]:
@@ -94,8 +102,10 @@ def make_task(source: ImageSource, network: Network, options: PredictOptions) ->
         OSError: If it cannot be read.
         ValueError: If the percentiles are not ascending numbers in [0, 100].
     """
+    options = options.of(network)
     factor = magnification(source.mpp, options.model_mpp or network.mpp)
     plan = tile_plan(source.size, factor, network, options)
+    assert options.score_threshold is not None
     detect = DetectOptions(
         score_threshold=options.score_threshold,
         mask_threshold=options.mask_threshold,

@@ -18,7 +18,7 @@ from mmcell.quiet import quiet_imports
 @click.option('--checkpoint', required=True, help='Its trained weights (.pth).')
 @click.option('--out', type=click.Path(path_type=Path, file_okay=False), help='For the picture.')
 @click.option('--device', default='auto', show_default=True, help="Such as 'cpu' or 'cuda:0'.")
-@click.option('--score-threshold', default=0.5, show_default=True, type=FRACTION)
+@click.option('--score-threshold', type=FRACTION, help='[default: as in tests of the model]')
 @click.option('--mpp', type=MICRONS, help='Microns per pixel. [default: from the file]')
 @click.option('--model-mpp', type=MICRONS, help='Of the training images. [default: from the model]')
 @click.option('--channels', help="Names or numbers from 1 for the network, such as '2' or '3,2,1'.")

@@ -21,8 +21,9 @@ class CellVisualizer(Visualizer):
     Args:
         name: under which MMEngine finds this visualizer again.
         mask_threshold: a pixel belongs to a predicted mask if its probability is >= this.
-        min_visible: predictions that keep less than this fraction of their pixels are not drawn;
-            should be what :class:`~mmcell.evaluation.cell_metric.CellMetric` uses.
+        min_visible: predictions that keep less than this fraction of their pixels are not drawn.
+            Both are replaced in validations and tests, see
+            :class:`~mmcell.visualization.visualization_hook.CellVisualizationHook`.
         **kwargs: other arguments of :class:`mmengine.visualization.Visualizer`.
     """
 

@@ -8,9 +8,11 @@ from pathlib import Path
 from mmdet.engine.hooks import DetVisualizationHook
 from mmdet.registry import HOOKS
 from mmdet.structures import DetDataSample
+from mmengine.evaluator import Evaluator
 from mmengine.runner import Runner
 
 from mmcell.datasets.image_io import read_image
+from mmcell.evaluation.cell_metric import CellMetric
 
 
 @HOOKS.register_module()
@@ -18,15 +20,36 @@ class CellVisualizationHook(DetVisualizationHook):
     """DetVisualizationHook for 8 and 16-bit TIFF, gray and colour; writes PNG whatever it reads.
 
     The base class decodes with OpenCV as 8-bit colour: 12-bit data come out black, and a picture
-    named ``x.tif`` would be written as TIFF.
+    named ``x.tif`` would be written as TIFF. Objects are drawn as the run's
+    :class:`~mmcell.evaluation.cell_metric.CellMetric` scores them, if it has one.
 
     Args:
-        score_thr: predictions with ``scores`` below it are not drawn.
+        score_thr: predictions with ``scores`` below it are not drawn; None: that of the CellMetric,
+            or 0.5.
         **kwargs: as for :class:`mmdet.engine.hooks.DetVisualizationHook`.
     """
 
-    def __init__(self, score_thr: float = 0.5, **kwargs):
-        super().__init__(score_thr=score_thr, **kwargs)
+    def __init__(self, score_thr: float | None = None, **kwargs):
+        super().__init__(score_thr=0.5 if score_thr is None else score_thr, **kwargs)
+        self._follows_score = score_thr is None
+
+    def before_val(self, runner: Runner) -> None:
+        """Draw what is scored."""
+        self._follow(runner.val_evaluator)
+
+    def before_test(self, runner: Runner) -> None:
+        """Draw what is scored."""
+        self._follow(runner.test_evaluator)
+
+    def _follow(self, evaluator: Evaluator) -> None:
+        metrics = (metric for metric in evaluator.metrics if isinstance(metric, CellMetric))
+        metric = next(metrics, None)
+        if metric is None:
+            return
+        if self._follows_score:
+            self.score_thr = metric.score_threshold
+        self._visualizer.mask_threshold = metric.mask_threshold
+        self._visualizer.min_visible = metric.min_visible
 
     def after_val_iter(
         self,

@@ -47,6 +47,27 @@ def test_tiles_are_as_large_as_asked_where_the_network_sees_them(network_with):
     assert tile_plan((600, 800), 0.75, twice, options).align == 1
 
 
+@pytest.mark.parametrize(
+    ('evaluator', 'expected'),
+    [
+        ("dict(type='CellMetric', score_threshold=0.3)", 0.3),
+        ("[dict(type='CocoMetric'), dict(type='CellMetric', score_threshold=0.4)]", 0.4),
+        ("[dict(type='CellMetric')]", 0.5),
+        ("dict(type='CocoMetric')", 0.5),
+        ('None', 0.5),
+    ],
+)
+def test_detections_count_from_the_score_on_that_the_model_is_tested_with(
+    files, evaluator, expected
+):
+    config, checkpoint = files
+    config.write_text(f'{config.read_text()}\ntest_evaluator = {evaluator}\n')
+    network = load_network(NetworkSpec(str(config), str(checkpoint), 'cpu'))
+    assert network.score_threshold == expected
+    assert PredictOptions().of(network).score_threshold == expected
+    assert PredictOptions(score_threshold=0.0).of(network).score_threshold == 0
+
+
 def test_command_line_has_the_defaults_of_python():
     # They are typed twice, so that `mmcell --help` need not import torch.
     typed = predict.make_context('predict', ['image.png']).params

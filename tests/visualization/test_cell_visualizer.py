@@ -7,8 +7,10 @@ import tifffile
 import torch
 from mmdet.registry import HOOKS, VISUALIZERS
 from mmdet.structures import DetDataSample
+from mmengine.evaluator import Evaluator
 from mmengine.structures import InstanceData
 
+from mmcell.evaluation.cell_metric import CellMetric
 from mmcell.structures import LabelMapMasks, RoiMasks
 from mmcell.visualization.cell_visualizer import CellVisualizer
 from mmcell.visualization.overlay import FALSE, MATCHED, MISSED, overlay_objects, overlay_pair
@@ -134,6 +136,35 @@ def test_hook_writes_a_png_for_every_test_image_16_bit_tiff_included(tmp_path, o
     assert has_color(picture, MISSED) and has_color(picture, FALSE)
     assert not has_color(picture, MATCHED)
     assert (picture == 255).all(axis=2).sum() > 20 * 20 * 36  # the object is bright, not black
+
+
+@pytest.mark.parametrize(
+    ('asked', 'shown'),
+    [(dict(), {5, 6}), (dict(score_thr=0.5), {5}), (dict(score_thr=0.1), {5, 6, 7})],
+)
+def test_hook_draws_what_is_scored(tmp_path, monkeypatch, asked, shown):
+    boxes = [(20, 10, 40, 30), (50, 40, 60, 50), (0, 40, 9, 50), (18, 9, 40, 30)]
+    sample = data_sample((60, 80), np.zeros((60, 80), int), boxes, [0.9, 0.4, 0.2, 0.6], 'x.png')
+    places = {5: (20, 30), 6: (45, 55), 7: (45, 4), 8: (9, 19)}  # 8 is hidden by 5 but for a rim
+    monkeypatch.setattr(
+        'mmcell.visualization.visualization_hook.read_image',
+        lambda path: np.zeros((60, 80, 3), np.uint8),
+    )
+    drawn = []
+    monkeypatch.setattr(
+        'mmcell.visualization.cell_visualizer.overlay_pair',
+        lambda image, gt, pred, title: drawn.append(pred) or image,
+    )
+    CellVisualizer.get_instance(f'scored {asked}')
+    runner = FakeRunner(tmp_path)
+    runner.val_evaluator = Evaluator([CellMetric(score_threshold=0.7)])
+    runner.test_evaluator = Evaluator([CellMetric(score_threshold=0.3, min_visible=0.3)])
+    hook = CellVisualizationHook(draw=True, test_out_dir='pictures', **asked)
+    hook.before_val(runner)
+    hook.before_test(runner)
+    hook.after_test_iter(runner, 0, {}, [sample])
+    (pred,) = drawn
+    assert {name for name, place in places.items() if pred[place]} == shown
 
 
 def test_hook_draws_nothing_unless_asked(tmp_path, one_square):
