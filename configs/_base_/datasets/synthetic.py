@@ -8,10 +8,10 @@ val_dataloader = dict(dataset=dict(data_root=data_root))
 test_dataloader = dict(dataset=dict(data_root=data_root))
 
 val_evaluator = [
-    dict(type='CellMetric'),
+    dict(type='CellMetric', min_visible={{_base_.min_visible}}),
     dict(type='CellCocoMetric', ann_file=data_root + 'annotations/val.json'),
 ]
 test_evaluator = [
-    dict(type='CellMetric'),
+    dict(type='CellMetric', min_visible={{_base_.min_visible}}),
     dict(type='CellCocoMetric', ann_file=data_root + 'annotations/test.json'),
 ]
