@@ -54,6 +54,9 @@ class ObjectGuidedMaskHead(BaseModule):
         enlarge: factor on the sides of a box (1.1 in the authors' program).
         affine: learned scale and shift behind the norm (eq. 6); the authors' program has none.
         max_rois: in training, draw at most this many objects of each image; None takes all.
+        jitter: in training, move every side of a true box by up to this fraction of the box's width
+            or height, as detected boxes are off: else the head learns that an object fills its box.
+            0 in the paper.
         loss_weight: of the cross entropy (the authors' program: 2).
         test_cfg: ``mask_thr``, a pixel belongs to an object if its probability is >= this;
             ``mask_nms``, the IoU above which the worse of two masks is dropped, None keeps all.
@@ -69,6 +72,7 @@ class ObjectGuidedMaskHead(BaseModule):
         enlarge: float = 1.1,
         affine: bool = True,
         max_rois: int | None = None,
+        jitter: float = 0.0,
         loss_weight: float = 2.0,
         test_cfg: ConfigDict | None = None,
         init_cfg: dict | None = None,
@@ -76,7 +80,8 @@ class ObjectGuidedMaskHead(BaseModule):
         super().__init__(init_cfg)
         self.branch = RoiSegmentationBranch(in_channels, head_channels, True, affine)
         self.num_levels, self.enlarge = len(in_channels), enlarge
-        self.max_rois, self.loss_weight, self.test_cfg = max_rois, loss_weight, test_cfg
+        self.max_rois, self.jitter = max_rois, jitter
+        self.loss_weight, self.test_cfg = loss_weight, test_cfg
 
     def segment_objects(
         self, features: Sequence[Tensor], batch_gt_instances: Sequence[InstanceData]
@@ -92,6 +97,9 @@ class ObjectGuidedMaskHead(BaseModule):
         """
         chosen = [self._draw(instances) for instances in batch_gt_instances]
         boxes, batch_index = _of_all_images([instances.bboxes for instances in chosen])
+        if self.jitter:
+            moves = self.jitter * (2 * torch.rand_like(boxes) - 1)
+            boxes = boxes + moves * (boxes[:, 2:] - boxes[:, :2]).repeat(1, 2)
         layers, layer_index, ids = label_layers([instances.masks for instances in chosen])
         layers, layer_index, ids = (t.to(boxes.device) for t in (layers, layer_index, ids))
         levels = enlarged_levels(pixel_index_boxes(boxes), self.num_levels, self.enlarge)

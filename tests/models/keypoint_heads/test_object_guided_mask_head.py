@@ -64,6 +64,24 @@ def test_target_is_the_object_at_the_samples_of_its_enlarged_box():
     assert (along[2:20] > 0.999).all()
 
 
+def test_boxes_of_training_are_as_far_off_as_asked_for():
+    """Sides of 40 px move by up to 8 px; the target shows the object where it truly is."""
+    head = build(jitter=0.2, enlarge=1.0)
+    truth = objects([[10, 14, 50, 54]])
+    levels, sides, seen = features(), [], []
+    for _ in range(60):
+        (found,) = head.segment_objects(levels, [truth])
+        sides += found.part.logits.sizes.tolist()
+        seen.append(float(found.targets.values.sum()))
+    sides, seen = torch.tensor(sides), torch.tensor(seen)
+    assert sides.min() >= 40 - 16 and sides.max() <= 40 + 16
+    assert (sides < 36).any() and (sides > 44).any()
+    within = sides.clamp(max=40).prod(1)  # what lies inside, if box and object are concentric
+    assert (seen <= within * 1.1).all() and (seen >= 32 * 32 * (sides.prod(1) / 56**2)).all()
+    assert seen.std() > 50
+    assert truth.bboxes.tolist() == [[10, 14, 50, 54]]
+
+
 def test_targets_are_of_the_own_object_in_every_image():
     instances = [objects([[10, 10, 30, 30], [26, 12, 50, 30]]), objects([[20, 30, 40, 60]])]
     for found in build().segment_objects(features(2), instances):
