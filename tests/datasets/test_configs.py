@@ -20,6 +20,7 @@ DATASETS = sorted({p.stem for p in CONFIGS.glob('*.py')} - BASES)
 # Tested at 512 x 512 too, so that predictions have to be mapped back to the image.
 CTC = ('ctc', 'ctc_u373', 'ctc_psc')
 RESIZED = ('dsb2018_512', 'plant_phenotyping', 'neural_cell', *CTC, 'lsc')
+MAGNIFICATION = {'dsb2018_magnified': 1.5}
 
 
 @pytest.fixture(scope='module')
@@ -79,7 +80,7 @@ def test_config_yields_batches_of_every_split(name, root):
     assert seen == {'small', 'negative'}
     for part in ('val', 'test'):
         (sample,) = next(iter(Runner.build_dataloader(cfg[f'{part}_dataloader'])))['data_samples']
-        factor = 512 / 300 if name in RESIZED else 1.0
+        factor = 512 / 300 if name in RESIZED else MAGNIFICATION.get(name, 1.0)
         assert sample.scale_factor == (factor, factor)
         assert sample.gt_instances.masks.to_label_map().shape == sample.ori_shape
         assert len(sample.gt_instances) > 0
