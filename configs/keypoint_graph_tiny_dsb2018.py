@@ -1,5 +1,5 @@
-# Keypoint graph from scratch on two CPU cores. Many nuclei of images that are magnified less than in
-# the paper are too small for its 13 pixels.
+# Keypoint graph from scratch on two CPU cores. Many nuclei of images that are magnified less than
+# in the paper are too small for its 13 pixels.
 _base_ = [
     '_base_/models/keypoint_graph_r18_tiny.py',
     '_base_/datasets/dsb2018_magnified.py',
