@@ -90,6 +90,12 @@ def walk_config(node: Any, path: str = '') -> Iterator[tuple[str, dict]]:
         yield from walk_config(child, f'{path}.{key}' if path else str(key))
 
 
+def cell_metrics(cfg: Config) -> list[dict]:
+    """The CellMetrics that a config is tested with."""
+    nodes = walk_config(cfg.get('test_evaluator') or {}, 'test_evaluator')
+    return [node for _, node in nodes if node.get('type') in ('CellMetric', 'mmdet.CellMetric')]
+
+
 def _check_override(cfg: Config, key: str) -> None:
     top, *rest = key.split('.')
     if top not in RUNNER_KEYS:

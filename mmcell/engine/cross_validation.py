@@ -17,7 +17,7 @@ from mmengine.logging import print_log
 from mmcell.evaluation.summary import Row, render_text, summarize, write_summary
 
 from .checkpoints import find_resumable
-from .config import load_config, package_dir, plain_build_errors, walk_config
+from .config import cell_metrics, load_config, package_dir, plain_build_errors, walk_config
 from .data_checks import require_annotations
 from .errors import ConfigError, DataError, UserError
 
@@ -127,11 +127,7 @@ def _fold_config(cfg: Config, fold: int, folder: Path) -> Config:
         for _, node in walk_config(cfg.get(key) or {}, key):
             if node.get('ann_file'):
                 node['ann_file'] = str(Path(node['ann_file']).with_name(f'fold{fold}_{part}.json'))
-    metrics = [
-        node
-        for _, node in walk_config(cfg.get('test_evaluator') or {}, 'test_evaluator')
-        if node.get('type') in ('CellMetric', 'mmdet.CellMetric')
-    ]
+    metrics = cell_metrics(cfg)
     if len(metrics) != 1:
         raise ConfigError(
             f'test_evaluator has {len(metrics)} CellMetrics; a cross-validation needs one, to read '

@@ -87,8 +87,11 @@ class CellMetric(BaseMetric):
     @property
     def flattening(self) -> dict[str, float]:
         """How detections become objects: options of ``flatten_predictions``."""
-        names = ('score_threshold', 'mask_threshold', 'min_visible')
-        return {name: getattr(self, name) for name in names}
+        return {
+            'score_threshold': self.score_threshold,
+            'mask_threshold': self.mask_threshold,
+            'min_visible': self.min_visible,
+        }
 
     def process(self, data_batch: Any, data_samples: Sequence[Mapping[str, Any]]) -> None:
         """Score each image and keep its numbers.
@@ -220,11 +223,12 @@ class CellMetric(BaseMetric):
                     'limits of the RPN before it).'
                 )
         if self.out_dir is not None:
-            options = (
-                *('scores', 'score_threshold', 'mask_threshold', 'min_visible', 'max_per_img'),
-                'ap_strict',
-            )
-            summary['options'] = {name: getattr(self, name) for name in options}
+            summary['options'] = {
+                'scores': self.scores,
+                **self.flattening,
+                'max_per_img': self.max_per_img,
+                'ap_strict': self.ap_strict,
+            }
             write_summary(self.out_dir, results, summary)
             logger.info(f'Scores per image and their summary are in {self.out_dir}')
         return metrics

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from mmcell.functional.rle import IntArray, Rle, counts_to_rle
+from mmcell.functional.rle import IntArray, Rle, counts_to_rle, run_pixels
 
 Ring = npt.ArrayLike
 
@@ -61,9 +61,8 @@ def _crossings(rings: Sequence[Ring], width: int) -> tuple[IntArray, npt.NDArray
     x1, y1, x2, y2 = sides.T
     first = np.clip(np.ceil(x1 - 0.5), 0, width).astype(np.int64)
     stop = np.clip(np.ceil(x2 - 0.5), 0, width).astype(np.int64)
-    lengths = stop - first
-    side = np.repeat(np.arange(len(sides)), lengths)
-    column = first[side] + np.arange(len(side)) - (lengths.cumsum() - lengths)[side]
+    side = np.repeat(np.arange(len(sides)), stop - first)
+    column = run_pixels(first, stop)
     slope = (y2[side] - y1[side]) / (x2[side] - x1[side])
     return column, y1[side] + (column + 0.5 - x1[side]) * slope
 

@@ -145,7 +145,7 @@ def rles_to_label_layers(rles: Sequence[Rle], size: tuple[int, int]) -> npt.NDAr
     bounds = np.searchsorted(runs.owner, np.arange(len(rles) + 1))
     for k in np.flatnonzero(in_conflict):
         mine = slice(bounds[k], bounds[k + 1])
-        pixels = _run_pixels(runs.start[mine], runs.stop[mine])
+        pixels = run_pixels(runs.start[mine], runs.stop[mine])
         layer = next((layer for layer in layers if not layer[pixels].any()), None)
         if layer is None:
             layer = np.zeros(height * width, dtype=np.int32)
@@ -184,7 +184,7 @@ def rles_to_label_map(
     flat = np.zeros(height * width, dtype=np.int32)
     for k in np.argsort(rank, kind='stable'):
         mine = slice(bounds[k], bounds[k + 1])
-        pixels = _run_pixels(runs.start[mine], runs.stop[mine])
+        pixels = run_pixels(runs.start[mine], runs.stop[mine])
         free = pixels[flat[pixels] == 0]
         if len(free) >= min_visible * len(pixels):
             flat[free] = k + 1
@@ -207,8 +207,8 @@ def _object_runs(rles: Sequence[Rle], size: tuple[int, int]) -> _Runs:
     return _Runs(owner[keep], (stop - counts)[keep], stop[keep])
 
 
-def _run_pixels(start: IntArray, stop: IntArray) -> IntArray:
-    """Pixel numbers of a few runs."""
+def run_pixels(start: IntArray, stop: IntArray) -> IntArray:
+    """Numbers of the pixels of runs: ``arange(start, stop)`` of each, one after the other."""
     lengths = stop - start
     offset = start - (lengths.cumsum() - lengths)
     return np.arange(lengths.sum()) + np.repeat(offset, lengths)

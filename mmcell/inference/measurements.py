@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from mmcell.functional.rle import run_pixels
 from mmcell.structures import FoundObjects
 
 if TYPE_CHECKING:
@@ -249,10 +250,9 @@ def _lattice_points(hulls: Sequence[npt.NDArray[np.int32]], heights: Ints) -> In
     following[sizes.cumsum() - 1] -= sizes
     x1, y1, x2, y2 = np.concatenate([corners, corners[following]], axis=1).T
     # Where sides cross rows; those along a row end on sides that do, or there is no row.
-    top, bottom = -(-np.minimum(y1, y2) // 2), np.maximum(y1, y2) // 2
-    crossed = np.where(y1 == y2, 0, bottom - top + 1)
-    side = np.repeat(np.arange(len(corners)), crossed)
-    row = np.arange(len(side)) - np.repeat(crossed.cumsum() - crossed, crossed) + top[side]
+    top = -(-np.minimum(y1, y2) // 2)
+    stop = np.where(y1 == y2, top, np.maximum(y1, y2) // 2 + 1)
+    side, row = np.repeat(np.arange(len(corners)), stop - top), run_pixels(top, stop)
     rise, run = (y2 - y1)[side], (x2 - x1)[side]
     x, twice = x1[side] * rise + (2 * row - y1[side]) * run, 2 * rise
     place = (heights.cumsum() - heights)[owner[side]] + row

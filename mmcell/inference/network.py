@@ -20,7 +20,7 @@ from mmengine.runner import load_checkpoint
 from torch import nn
 
 from mmcell.engine.checkpoints import describe_mismatch, require_checkpoint
-from mmcell.engine.config import load_config, package_dir, walk_config
+from mmcell.engine.config import cell_metrics, load_config, package_dir, walk_config
 from mmcell.engine.errors import CheckpointError, ConfigError
 
 _HASH_CHUNK_BYTES = 1 << 20
@@ -83,9 +83,7 @@ class Network:
         0.5 where there is none. Centers of objects, for instance, have lower scores than boxes
         that were classified.
         """
-        metrics = self.cfg.get('test_evaluator') or ()
-        metrics = [metrics] if isinstance(metrics, dict) else metrics
-        chosen = (m.get('score_threshold') for m in metrics if m.get('type') == 'CellMetric')
+        chosen = (metric.get('score_threshold') for metric in cell_metrics(self.cfg))
         return next((float(value) for value in chosen if value is not None), 0.5)
 
     @property

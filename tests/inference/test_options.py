@@ -52,6 +52,7 @@ def test_tiles_are_as_large_as_asked_where_the_network_sees_them(network_with):
     [
         ("dict(type='CellMetric', score_threshold=0.3)", 0.3),
         ("[dict(type='CocoMetric'), dict(type='CellMetric', score_threshold=0.4)]", 0.4),
+        ("dict(type='mmdet.CellMetric', score_threshold=0.3)", 0.3),
         ("[dict(type='CellMetric')]", 0.5),
         ("dict(type='CocoMetric')", 0.5),
         ('None', 0.5),

@@ -1,18 +1,11 @@
 # DSB2018 for the small keypoint detectors, which need objects of many pixels: the papers magnify
 # most of its images twice, to 512 x 512; here, as two cores allow, up to twice, and 1.5 in tests.
-_base_ = './dsb2018.py'
+_base_ = './dsb2018_scales.py'
 
 train_pipeline = [
     *_base_.load,
-    dict(
-        type='RandomChoice',
-        transforms=[
-            [dict(type='Resize', scale_factor=factor, keep_ratio=True)]
-            for factor in (1.0, 1.25, 1.5, 2.0)
-        ],
-    ),
-    # What follows at one scale.
-    *_base_.train_pipeline[len(_base_.load) :],
+    dict(type='RandomChoice', transforms=_base_.scales[1:]),
+    *_base_.at_one_scale,
 ]
 test_pipeline = [
     _base_.test_pipeline[0],
