@@ -225,6 +225,26 @@ class RoiMasks:
             pixels[starts[owner] + row * widths[owner] + column] = True
         return mask_nms(pixels, clipped, scores.to(self.device), iou_threshold)
 
+    def expected_iou(self, threshold: float = 0.5) -> Tensor:
+        """IoU that each mask can be expected to have with its object, as far as its values tell.
+
+        If values are the probabilities that cells of the grid belong to the object, a mask of the
+        cells in F shares sum_F p with it in expectation, and they cover |F| + sum_(not F) p
+        together. The quotient is near 1 for a mask that is sure of every cell.
+
+        Args:
+            threshold: a cell belongs to a mask if its value is >= this.
+
+        Returns:
+            (N,) in [0, 1]; 0 for a mask without a cell.
+        """
+        lengths = self._grid_sizes.prod(1)
+        owner, _ = ragged_arange(lengths)
+        inside = self._values >= threshold
+        per_cell = torch.stack([self._values * inside, torch.where(inside, 1, self._values)], 1)
+        sums = per_cell.new_zeros(len(self), 2).index_add_(0, owner, per_cell)
+        return sums[:, 0] / sums[:, 1].clamp(min=torch.finfo(sums.dtype).tiny)
+
     def to_rle(self, threshold: float = 0.5) -> list[Rle]:
         """Compressed COCO run lengths, one dict per mask; overlaps survive."""
         height, width = self.image_size

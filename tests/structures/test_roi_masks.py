@@ -224,6 +224,23 @@ def test_cuda_equals_cpu():
     assert moved.to_rle() == masks.to_rle()
 
 
+def test_expected_iou_is_that_of_objects_drawn_by_the_probabilities():
+    masks, _ = random_masks(num=3)
+    drawn = torch.rand(2000, *masks.probs.shape) < masks.probs
+    predicted = masks.probs >= 0.4
+    shared = (drawn & predicted).sum((2, 3))
+    mean_iou = (shared / (drawn | predicted).sum((2, 3))).mean(0)
+    assert mean_iou.max() < 0.97
+    torch.testing.assert_close(masks.expected_iou(0.4), mean_iou, rtol=0, atol=0.002)
+
+
+def test_expected_iou_of_grids_of_different_size():
+    grids = [torch.tensor([[0.9, 0.6], [0.4, 0.1]]), torch.ones(5, 3), torch.full((1, 4), 0.2)]
+    masks = RoiMasks(torch.tensor([[0.0, 0, 9, 9]]).repeat(3, 1), grids, SIZE)
+    torch.testing.assert_close(masks.expected_iou(), torch.tensor([1.5 / 2.5, 1.0, 0.0]))
+    assert masks[[]].expected_iou().shape == (0,)
+
+
 def test_patches_lie_on_their_whole_pixel_boxes():
     boxes = torch.tensor([[1.5, 2.0, 4.5, 4.0], [-2.0, 0.0, 2.0, 2.0]])
     masks = RoiMasks(boxes, torch.ones(2, 4, 4), (8, 9))

@@ -13,6 +13,7 @@ from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData
 from torch import Tensor
 
+from mmcell.models.mask_rescoring import rescore_by_masks
 from mmcell.structures import RoiMasks
 
 
@@ -30,6 +31,8 @@ class KeypointGraphDetector(SingleStageDetector):
         bbox_head: config of a :class:`KeypointGraphHead`.
         test_cfg: of the head (see there); besides, ``mask_nms`` drops masks whose IoU with a
             better one is > this. None, the default, as in the paper, does not.
+            ``mask_score_weight``, 0 (the default, as in the paper) to 1, makes scores follow the
+            masks: see :func:`~mmcell.models.mask_rescoring.rescore_by_masks`.
         **kwargs: as in MMDetection's ``SingleStageDetector``.
 
     Raises:
@@ -119,7 +122,9 @@ class KeypointGraphDetector(SingleStageDetector):
             image_size = meta['ori_shape'][:2]
         found.bboxes = boxes
         found.masks = RoiMasks(boxes, [mask for mask in probs if mask.numel()], image_size)
-        iou = (self.test_cfg or {}).get('mask_nms')
+        test_cfg = self.test_cfg or {}
+        found = rescore_by_masks(found, test_cfg.get('mask_score_weight', 0.0))
+        iou = test_cfg.get('mask_nms')
         return found if iou is None else found[found.masks.nms(found.scores, iou)]
 
 

@@ -24,6 +24,7 @@ from mmcell.models.keypoint_heads.roi_segmentation import (
     RoiSegmentationBranch,
     roi_cross_entropy,
 )
+from mmcell.models.mask_rescoring import rescore_by_masks
 from mmcell.structures import LabelMapMasks, RoiMasks
 
 
@@ -59,7 +60,9 @@ class ObjectGuidedMaskHead(BaseModule):
             0 in the paper.
         loss_weight: of the cross entropy (the authors' program: 2).
         test_cfg: ``mask_thr``, a pixel belongs to an object if its probability is >= this;
-            ``mask_nms``, the IoU above which the worse of two masks is dropped, None keeps all.
+            ``mask_nms``, the IoU above which the worse of two masks is dropped, None keeps all;
+            ``mask_score_weight``, how much scores follow the masks instead of the centers, 0 (as in
+            the paper) to 1: see :func:`~mmcell.models.mask_rescoring.rescore_by_masks`.
         init_cfg: MMEngine initialisation.
 
     Source: Yi et al., IEEE TMI 2021, II-B.
@@ -162,6 +165,8 @@ class ObjectGuidedMaskHead(BaseModule):
                 instances.bboxes, span = instances.bboxes / scale, span / scale
                 size = img_meta['ori_shape'][:2]
             instances.masks = RoiMasks(span, [grids[k][0] for k in members.tolist()], size)
+            weight = self.test_cfg.get('mask_score_weight', 0.0)
+            instances = rescore_by_masks(instances, weight, threshold)
             if self.test_cfg.get('mask_nms') is not None:
                 instances = instances[
                     instances.masks.nms(instances.scores, self.test_cfg.mask_nms, threshold)

@@ -167,6 +167,14 @@ def test_overlapping_masks_are_dropped_on_request(detector, cells, predictions_o
     assert counts == [4, 2]
 
 
+def test_scores_may_follow_the_masks(detector, predictions_of):
+    (plain,) = predictions_of(detector(), counts=(2,))
+    (found,) = predictions_of(detector(**{'test_cfg.mask_score_weight': 1.0}), counts=(2,))
+    quality = plain.pred_instances.masks.expected_iou()
+    assert len(quality) > 1
+    assert found.pred_instances.scores.equal(quality.sort(descending=True).values)
+
+
 @pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
 def test_half_precision_trains_and_predicts(detector, losses_of, predictions_of, dtype):
     model = detector()

@@ -199,6 +199,32 @@ def test_mask_suppression_drops_the_worse_of_two_alike():
     assert len(everything) == 3
 
 
+def test_scores_may_follow_masks_and_decide_which_of_two_stays():
+    boxes = [[5, 5, 25, 25], [40, 40, 60, 60], [7, 7, 27, 27]]
+    (plain,) = build({'mask_thr': 0.3}).predict(features(), [detections(boxes)], [meta()])
+    quality = plain.masks.expected_iou(0.3)
+    assert quality[2] > quality[0]
+    options = {'mask_thr': 0.3, 'mask_score_weight': 1.0}
+    (found,) = build(options).predict(features(), [detections(boxes)], [meta()])
+    assert found.scores.equal(quality.sort(descending=True).values)
+    assert found.masks[0].boxes.equal(plain.masks[int(quality.argmax())].boxes)
+    (found,) = build({**options, 'mask_score_weight': 0.5}).predict(
+        features(), [detections(boxes)], [meta()]
+    )
+    expected = (plain.scores * quality).sqrt().sort(descending=True).values
+    torch.testing.assert_close(found.scores, expected)
+    (found,) = build({**options, 'mask_nms': 0.2}).predict(
+        features(), [detections(boxes)], [meta()]
+    )
+    assert sorted(found.bboxes.tolist()) == [boxes[2], boxes[1]]
+
+
+def test_weight_of_masks_in_scores_is_a_fraction():
+    head = build({'mask_score_weight': 1.5})
+    with pytest.raises(ValueError, match=r'mask_score_weight must be in \[0, 1\], got 1.5'):
+        head.predict(features(), [detections([[5, 5, 25, 25]])], [meta()])
+
+
 def test_masks_without_a_pixel_are_left_out():
     head = say(build(), -10.0)
     (found,) = head.predict(features(), [detections([[5, 5, 25, 25]])], [meta()])
