@@ -15,7 +15,7 @@ from mmcell.napari.prediction import predict_layer
     model={'tooltip': "Config of the model: a file or a name, such as 'pffnet_kumar'"},
     checkpoint={'filter': 'Weights (*.pth)'},
     mpp={'label': 'microns per pixel', 'tooltip': '0: unknown', 'step': 0.01, 'max': 100},
-    score_threshold={'min': 0, 'max': 1, 'step': 0.05},
+    score_threshold={'tooltip': "0: the model's own", 'min': 0, 'max': 1, 'step': 0.05},
     views={'choices': [1, 4, 8], 'tooltip': 'Test-time augmentation: mirrored and turned views'},
 )
 def predict_widget(
@@ -23,7 +23,7 @@ def predict_widget(
     model: str,
     checkpoint: Path,
     mpp: float = 0.0,
-    score_threshold: float = 0.5,
+    score_threshold: float = 0.0,
     views: int = 1,
 ) -> FunctionWorker[LayerDataTuple]:
     """Find the objects of a layer in a thread of its own; a layer of labels appears."""
@@ -38,7 +38,7 @@ def predict_widget(
             model=model,
             checkpoint=checkpoint,
             mpp=mpp or None,
-            score_threshold=score_threshold,
+            score_threshold=score_threshold or None,
             views=views,
         )
 
