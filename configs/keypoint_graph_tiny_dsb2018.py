@@ -9,13 +9,14 @@ _base_ = [
 
 model = dict(
     bbox_head=dict(min_side_px=8),
-    test_cfg=dict(duplicate_radius_px=5),
+    # The weight of masks is chosen on training images, as the threshold of scores below.
+    test_cfg=dict(duplicate_radius_px=5, mask_score_weight=0.9),
 )
 
 val_evaluator = [
     dict(
         type='CellMetric',
-        score_threshold=0.3,
+        score_threshold=0.65,
         scores=['box_ap50', 'ap', 'ap50', 'ap70', 'aji', 'dice', 'f1', 'pq'],
     ),
     dict(type='CellCocoMetric', ann_file='data/dsb2018/annotations/val.json'),
