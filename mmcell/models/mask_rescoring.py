@@ -11,7 +11,8 @@ def rescore_by_masks(
     """Detections with scores s^(1 - w) q^w, the best first; q is the expected IoU of the mask.
 
     Args:
-        instances: ``scores`` s in [0, 1] and ``masks`` (RoiMasks) of one image.
+        instances: ``scores`` s in [0, 1] and ``masks`` (RoiMasks) of one image. With
+            ``mask_scores``, these are s as well, on their own.
         mask_weight: w in [0, 1]; 0 leaves scores and order as they are.
         threshold: a pixel belongs to a mask if its value is >= this.
 
@@ -27,5 +28,6 @@ def rescore_by_masks(
     if mask_weight == 0:
         return instances
     quality = instances.masks.expected_iou(threshold)
-    instances.scores = instances.scores ** (1 - mask_weight) * quality**mask_weight
+    for name in {'scores', 'mask_scores'} & set(instances.keys()):
+        setattr(instances, name, instances[name] ** (1 - mask_weight) * quality**mask_weight)
     return instances[instances.scores.argsort(descending=True, stable=True)]

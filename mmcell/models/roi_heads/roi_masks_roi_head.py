@@ -10,6 +10,7 @@ from mmengine.structures import InstanceData
 from torch import Tensor
 
 from mmcell.models.detection_limit import warn_at_limit
+from mmcell.models.mask_rescoring import rescore_by_masks
 from mmcell.structures import RoiMasks
 
 MASK_BATCH = 256
@@ -22,6 +23,9 @@ class RoiMasksMixin:
     Placed before MMDetection's class among the bases. Nothing is pasted into full-size images. A
     head that predicts more than its mask head does extends :meth:`_predict_rois` and, if that is
     more than masks, :meth:`_add_predictions`.
+
+    ``test_cfg`` may have ``mask_score_weight``, 0 (the default) to 1, with which scores follow the
+    masks: see :func:`~mmcell.models.mask_rescoring.rescore_by_masks`.
     """
 
     def _bbox_forward(self, x: tuple[Tensor, ...], rois: Tensor) -> dict:
@@ -36,7 +40,7 @@ class RoiMasksMixin:
         results_list: list[InstanceData],
         rescale: bool = False,
     ) -> list[InstanceData]:
-        """Add ``masks`` (RoiMasks) to the detections of each image.
+        """The detections of each image with ``masks`` (RoiMasks), the best first.
 
         Args:
             x: levels of the neck.
@@ -67,7 +71,8 @@ class RoiMasksMixin:
                 image_size = img_meta['ori_shape'][:2]
             mine = {name: values.split(counts)[i] for name, values in predictions.items()}
             self._add_predictions(results, image_size, **mine)
-        return results_list
+        weight = self.test_cfg.get('mask_score_weight', 0.0)
+        return [rescore_by_masks(results, weight) for results in results_list]
 
     def _predict_rois(
         self, x: tuple[Tensor, ...], rois: Tensor, labels: Tensor

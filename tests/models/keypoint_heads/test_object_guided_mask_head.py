@@ -219,12 +219,6 @@ def test_scores_may_follow_masks_and_decide_which_of_two_stays():
     assert sorted(found.bboxes.tolist()) == [boxes[2], boxes[1]]
 
 
-def test_weight_of_masks_in_scores_is_a_fraction():
-    head = build({'mask_score_weight': 1.5})
-    with pytest.raises(ValueError, match=r'mask_score_weight must be in \[0, 1\], got 1.5'):
-        head.predict(features(), [detections([[5, 5, 25, 25]])], [meta()])
-
-
 def test_masks_without_a_pixel_are_left_out():
     head = say(build(), -10.0)
     (found,) = head.predict(features(), [detections([[5, 5, 25, 25]])], [meta()])

@@ -157,6 +157,16 @@ def test_images_without_detections_have_no_masks(head_and_levels, counts):
         assert found.masks.to_label_map(found.scores).shape == meta['ori_shape']
 
 
+def test_scores_may_follow_the_masks(head_and_levels):
+    head, levels = head_and_levels
+    plain = head.predict_mask(levels, METAS, detections(), rescale=True)
+    head.test_cfg.mask_score_weight = 0.75
+    results = head.predict_mask(levels, METAS, detections(), rescale=True)
+    for found, before in zip(results, plain, strict=True):
+        scores = before.scores**0.25 * before.masks.expected_iou() ** 0.75
+        torch.testing.assert_close(found.scores, scores.sort(descending=True).values)
+
+
 @pytest.mark.parametrize(('limit', 'named'), [(4, True), (3, True), (5, False), (-1, False)])
 def test_image_file_that_reaches_the_limit_of_detections_is_named(
     head_and_levels, monkeypatch, limit, named
