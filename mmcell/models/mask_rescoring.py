@@ -19,15 +19,16 @@ def rescore_by_masks(
     Raises:
         ValueError: If the weight is not in [0, 1].
 
-    Source: Wu et al., IoU-aware single-stage object detector, Image and Vision Computing 97 (2020),
-    eq. 6, which predicts the IoU of boxes; here it follows from the mask
-    (:meth:`~mmcell.structures.RoiMasks.expected_iou`).
+    Source: Wu et al., IoU-aware Single-stage Object Detector for Accurate Localization, Image and
+    Vision Computing 97 (2020), whose network predicts the IoU of boxes; here it follows from the
+    masks (:meth:`~mmcell.structures.RoiMasks.expected_iou`).
     """
     if not 0 <= mask_weight <= 1:
         raise ValueError(f'mask_score_weight must be in [0, 1], got {mask_weight}')
     if mask_weight == 0:
         return instances
     quality = instances.masks.expected_iou(threshold)
-    for name in {'scores', 'mask_scores'} & set(instances.keys()):
-        setattr(instances, name, instances[name] ** (1 - mask_weight) * quality**mask_weight)
+    for name in ('scores', 'mask_scores'):
+        if name in instances:
+            setattr(instances, name, instances[name] ** (1 - mask_weight) * quality**mask_weight)
     return instances[instances.scores.argsort(descending=True, stable=True)]
