@@ -8,7 +8,6 @@ from scipy import ndimage
 from skimage.color import rgb2hed
 from skimage.feature import peak_local_max
 from skimage.filters import gaussian, threshold_otsu
-from skimage.morphology import remove_small_objects
 from skimage.segmentation import watershed
 
 
@@ -30,7 +29,8 @@ def otsu_watershed(
     stain = image[:, :, 0].astype(float) if is_gray else rgb2hed(image)[:, :, 0]
     stain = gaussian(stain, 1)
     foreground = ndimage.binary_fill_holes(stain > threshold_otsu(stain))
-    foreground = remove_small_objects(foreground, max_size=min_area_px - 1)
+    pieces, _ = ndimage.label(foreground)
+    foreground &= (np.bincount(pieces.ravel()) >= min_area_px)[pieces]
     distance = gaussian(ndimage.distance_transform_edt(foreground), 1)
     peaks = peak_local_max(distance, min_distance=min_distance_px, labels=foreground.astype(int))
     seeds = np.zeros(distance.shape, dtype=np.int32)

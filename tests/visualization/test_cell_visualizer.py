@@ -42,6 +42,12 @@ def image():
     return np.random.default_rng(0).integers(0, 200, (60, 80, 3), dtype=np.uint8)
 
 
+def drawn(tmp_path, name, *args, **options):
+    visualizer = CellVisualizer(name=name)
+    visualizer.add_datasample('x', *args, out_file=str(tmp_path / 'x.png'), **options)
+    return cv2.imread(str(tmp_path / 'x.png'))[..., ::-1]
+
+
 def has_color(picture, color):
     return (picture == color).all(axis=2).sum() > 17 * 17  # more than the legend
 
@@ -52,40 +58,35 @@ def test_both_are_registered_in_mmdet(tmp_path):
     assert HOOKS.get('CellVisualizationHook') is CellVisualizationHook
 
 
-def test_ground_truth_beside_prediction(one_square, image):
+def test_ground_truth_beside_prediction(one_square, image, tmp_path):
     gt_map, sample = one_square
-    visualizer = CellVisualizer(name='pair')
-    visualizer.add_datasample('x', image, sample)
+    picture = drawn(tmp_path, 'pair', image, sample)
     pred_map = (gt_map > 0).astype(np.int32)  # the second prediction is below the threshold
-    np.testing.assert_array_equal(visualizer.get_image(), overlay_pair(image, gt_map, pred_map))
+    np.testing.assert_array_equal(picture, overlay_pair(image, gt_map, pred_map))
 
 
 def test_threshold_lets_the_unsure_prediction_in(one_square, image, tmp_path):
     _, sample = one_square
-    visualizer = CellVisualizer(name='unsure')
-    visualizer.add_datasample('x', image, sample, pred_score_thr=0.3)
+    picture = drawn(tmp_path, 'unsure', image, sample, pred_score_thr=0.3)
     pred_map = np.zeros((60, 80), dtype=np.int32)
     pred_map[10:30, 20:40], pred_map[40:50, 50:60] = 1, 2
     expected = overlay_pair(image, one_square[0], pred_map)
-    np.testing.assert_array_equal(visualizer.get_image(), expected)
+    np.testing.assert_array_equal(picture, expected)
 
 
 @pytest.mark.parametrize(
     ('options', 'caption'),
     [(dict(draw_pred=False), 'Ground truth'), (dict(draw_gt=False), 'Prediction')],
 )
-def test_one_side_alone(one_square, image, options, caption):
+def test_one_side_alone(one_square, image, options, caption, tmp_path):
     gt_map, sample = one_square
-    visualizer = CellVisualizer(name=caption)
-    visualizer.add_datasample('x', image, sample, **options)
+    picture = drawn(tmp_path, caption, image, sample, **options)
     expected = overlay_objects(image, (gt_map > 0).astype(np.int32), caption=caption)
-    np.testing.assert_array_equal(visualizer.get_image(), expected)
+    np.testing.assert_array_equal(picture, expected)
 
 
-def test_without_data_sample_the_image_stays(image):
-    visualizer = CellVisualizer(name='plain')
-    visualizer.add_datasample('x', image)
-    np.testing.assert_array_equal(visualizer.get_image(), image)
+def test_without_data_sample_the_image_stays(image, tmp_path):
+    np.testing.assert_array_equal(drawn(tmp_path, 'plain', image), image)
 
 
 def test_dense_image_is_drawn_without_one_bitmap_per_object(monkeypatch):
