@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from mmengine.structures import InstanceData
 
 
@@ -32,3 +35,25 @@ def rescore_by_masks(
         if name in instances:
             setattr(instances, name, instances[name] ** (1 - mask_weight) * quality**mask_weight)
     return instances[instances.scores.argsort(descending=True, stable=True)]
+
+
+def rescore_and_suppress(
+    instances: InstanceData, test_cfg: Mapping[str, Any], threshold: float = 0.5
+) -> InstanceData:
+    """Detections of one image as ``test_cfg`` wants them by their masks, the best first.
+
+    Args:
+        instances: as in :func:`rescore_by_masks`.
+        test_cfg: ``mask_score_weight``, see :func:`rescore_by_masks`, by default 0, and
+            ``mask_nms``: masks whose IoU with a better one is > this are dropped. Without it, or if
+            it is None, all stay.
+        threshold: a pixel belongs to a mask if its value is >= this.
+
+    Raises:
+        ValueError: If the weight is not in [0, 1].
+    """
+    instances = rescore_by_masks(instances, test_cfg.get('mask_score_weight', 0.0), threshold)
+    iou = test_cfg.get('mask_nms')
+    if iou is None:
+        return instances
+    return instances[instances.masks.nms(instances.scores, iou, threshold)]

@@ -13,7 +13,7 @@ from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from mmcell.models.mask_rescoring import rescore_by_masks
+from mmcell.models.mask_rescoring import rescore_and_suppress
 from mmcell.structures import RoiMasks
 
 
@@ -122,10 +122,7 @@ class KeypointGraphDetector(SingleStageDetector):
             image_size = meta['ori_shape'][:2]
         found.bboxes = boxes
         found.masks = RoiMasks(boxes, [mask for mask in probs if mask.numel()], image_size)
-        test_cfg = self.test_cfg or {}
-        found = rescore_by_masks(found, test_cfg.get('mask_score_weight', 0.0))
-        iou = test_cfg.get('mask_nms')
-        return found if iou is None else found[found.masks.nms(found.scores, iou)]
+        return rescore_and_suppress(found, self.test_cfg or {})
 
 
 def _label_maps(batch_data_samples: list[DetDataSample], batch_inputs: Tensor) -> Tensor:

@@ -24,7 +24,7 @@ from mmcell.models.keypoint_heads.roi_segmentation import (
     RoiSegmentationBranch,
     roi_cross_entropy,
 )
-from mmcell.models.mask_rescoring import rescore_by_masks
+from mmcell.models.mask_rescoring import rescore_and_suppress
 from mmcell.structures import LabelMapMasks, RoiMasks
 
 
@@ -165,13 +165,7 @@ class ObjectGuidedMaskHead(BaseModule):
                 instances.bboxes, span = instances.bboxes / scale, span / scale
                 size = img_meta['ori_shape'][:2]
             instances.masks = RoiMasks(span, [grids[k][0] for k in members.tolist()], size)
-            weight = self.test_cfg.get('mask_score_weight', 0.0)
-            instances = rescore_by_masks(instances, weight, threshold)
-            if self.test_cfg.get('mask_nms') is not None:
-                instances = instances[
-                    instances.masks.nms(instances.scores, self.test_cfg.mask_nms, threshold)
-                ]
-            results.append(instances)
+            results.append(rescore_and_suppress(instances, self.test_cfg, threshold))
         return results
 
 
