@@ -256,9 +256,8 @@ def _sorted_out(item: _TileItem, stored: npt.NDArray[Any], found: FoundObjects) 
     settled, candidates = sort_out(found.moved(x, y), tile, item.task.plan)
     x1, y1, x2, y2 = tile.region
     has_objects = len(settled) or len(candidates.objects)
-    # A copy where it is a part, so that the rest of the window is freed.
-    pixels = np.ascontiguousarray(stored[y1 - y : y2 - y, x1 - x : x2 - x])
-    return TileResult(item.index, settled, candidates, pixels if has_objects else None, (x1, y1))
+    pixels = stored[y1 - y : y2 - y, x1 - x : x2 - x] if has_objects else None
+    return TileResult(item.index, settled, candidates, pixels, (x1, y1))
 
 
 @dataclass

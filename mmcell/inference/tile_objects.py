@@ -112,13 +112,15 @@ def sort_out(found: FoundObjects, tile: Tile, plan: TilePlan) -> tuple[FoundObje
 
     doubtful = np.flatnonzero(candidate & ~final)
     others = np.flatnonzero(~candidate)
-    witness = others[_overlapped(found, others, doubtful, tile.region)]
+    witness = others[_overlapped(found[others], found[doubtful], tile.region)]
     members = np.concatenate([doubtful, witness])
     open_objects, filled = _cut_to(found[members], tile.region)
     members = members[filled]
 
-    settled, labels, is_changed = _flattened(found[final], tile.region)
-    entangled = _below(open_objects[candidate[members]], labels, tile.region, len(settled))
+    settled, covered, is_changed = _flattened(found[final], tile.region)
+    above = open_objects[candidate[members]]
+    above = above[_touching(above, covered, tile.region)]
+    entangled = _overlapped(settled, above, tile.region)
     extra = settled[entangled]
     settled = settled[~entangled] if entangled.any() else settled
     return tightened(settled) if is_changed else settled, Candidates(
@@ -183,53 +185,57 @@ def _mask(objects: FoundObjects, k: int) -> tuple[Patch, BoxTuple]:
     return objects.patches[k], tuple(objects.boxes[k].tolist())
 
 
-def _overlapped(
-    objects: FoundObjects, members: IntArray, by: IntArray, region: BoxTuple
-) -> BoolArray:
-    """Which of ``members`` share a pixel inside the region with one of ``by``."""
-    overlapped = np.zeros(len(members), dtype=bool)
-    for k, other in zip(*meeting_boxes(objects.boxes[members], objects.boxes[by]), strict=True):
+def _overlapped(objects: FoundObjects, by: FoundObjects, region: BoxTuple) -> BoolArray:
+    """Which objects share a pixel inside the region with one of ``by``."""
+    overlapped = np.zeros(len(objects), dtype=bool)
+    for k, other in zip(*meeting_boxes(objects.boxes, by.boxes), strict=True):
         if overlapped[k]:
             continue
-        patch, box = _mask(objects, members[k])
-        rival, rival_box = _mask(objects, by[other])
+        patch, box = _mask(objects, k)
+        rival, rival_box = _mask(by, other)
         shared = shared_box(shared_box(box, rival_box), region)
         if shared[0] < shared[2] and shared[1] < shared[3]:
             overlapped[k] = (view(patch, box, shared) & view(rival, rival_box, shared)).any()
     return overlapped
 
 
-def _flattened(
-    objects: FoundObjects, region: BoxTuple
-) -> tuple[FoundObjects, npt.NDArray[np.int32], bool]:
-    """Objects that share no pixel, in their boxes of before; the region's label map; any change."""
-    x, y = region[0], region[1]
-    labels = np.zeros((region[3] - y, region[2] - x), dtype=np.int32)
-    corners = objects.boxes - [x, y, x, y]
+def _flattened(objects: FoundObjects, region: BoxTuple) -> tuple[FoundObjects, BoolArray, bool]:
+    """Objects that share no pixel, in their old boxes; the region's foreground; any change."""
+    shape = region[3] - region[1], region[2] - region[0]
+    corners = _corners(objects, region)
     patches = list(objects.patches)
+    # Most tiles hold nothing that overlaps: to learn that takes a fifth of the time of a label map.
+    covered = np.zeros(shape, dtype=bool)
+    for patch, x1, y1, x2, y2 in zip(patches, *corners.T.tolist(), strict=True):
+        covered[y1:y2, x1:x2] |= patch
+    total = np.count_nonzero(np.concatenate(patches, axis=None)) if patches else 0
+    if np.count_nonzero(covered) == total:
+        return objects, covered, False
+    labels = np.zeros(shape, dtype=np.int32)
     order = priority(objects)[::-1]  # the best is drawn last
     for k, x1, y1, x2, y2 in zip(order.tolist(), *corners[order].T.tolist(), strict=True):
         labels[y1:y2, x1:x2][patches[k]] = k + 1
-    total = np.count_nonzero(np.concatenate(patches, axis=None)) if patches else 0
-    if np.count_nonzero(labels) == total:
-        return objects, labels, False
     visible = np.bincount(labels.ravel(), minlength=len(objects) + 1)[1:]
     for k in np.flatnonzero(visible < objects.areas).tolist():
         x1, y1, x2, y2 = corners[k].tolist()
         patches[k] = labels[y1:y2, x1:x2] == k + 1
     columns = (objects.scores, objects.classes, objects.ids, objects.ranks)
-    return FoundObjects(objects.boxes, patches, *columns), labels, True
+    return FoundObjects(objects.boxes, patches, *columns), covered, True
 
 
-def _below(
-    objects: FoundObjects, labels: npt.NDArray[np.int32], region: BoxTuple, count: int
-) -> BoolArray:
-    """Which of the ``count`` objects of the region's label map share a pixel with ``objects``."""
-    is_below = np.zeros(count + 1, dtype=bool)
-    corners = objects.boxes - [region[0], region[1], region[0], region[1]]
-    for x1, y1, x2, y2, patch in zip(*corners.T.tolist(), objects.patches, strict=True):
-        is_below[labels[y1:y2, x1:x2][patch]] = True
-    return is_below[1:]
+def _touching(objects: FoundObjects, covered: BoolArray, region: BoxTuple) -> BoolArray:
+    """Which objects have a pixel in the region's foreground."""
+    corners = _corners(objects, region).T.tolist()
+    touches = [
+        (covered[y1:y2, x1:x2] & patch).any()
+        for patch, x1, y1, x2, y2 in zip(objects.patches, *corners, strict=True)
+    ]
+    return np.array(touches, dtype=bool)
+
+
+def _corners(objects: FoundObjects, region: BoxTuple) -> IntArray:
+    """(N, 4) boxes in the region's pixels."""
+    return objects.boxes - [region[0], region[1], region[0], region[1]]
 
 
 def _pack(objects: FoundObjects) -> tuple[Any, ...]:

@@ -44,7 +44,8 @@ class Writer(Protocol):
             corner: x, y of the window's upper left pixel in the image.
 
         Raises:
-            ValueError: If objects share pixels, have none, or reach out of the window.
+            ValueError: If objects have no pixel, reach out of the window, or share pixels: label
+                maps see the last only in :meth:`close`, tables not at all.
             OutputError: If a file cannot be written, such as on a full disk.
         """
 
@@ -106,43 +107,55 @@ class Batch:
     corner: tuple[int, int]
     context: ImageContext = field(repr=False)
 
-    @cached_property
-    def index_map(self) -> npt.NDArray[np.int32]:
-        """(h, w) of the window: k + 1 where the k-th object of the batch is, 0 elsewhere.
+    def check(self) -> None:
+        """Refuse objects outside the window and empty ones.
 
         Raises:
-            ValueError: As :meth:`Writer.write`.
+            ValueError: As :meth:`Writer.write`, but for shared pixels.
         """
         height, width = self.pixels.shape[:2]
-        boxes = self.objects.boxes - np.array([*self.corner, *self.corner])
+        x, y = self.corner
+        boxes = self.objects.boxes - [x, y, x, y]
         outside = (boxes[:, :2] < 0).any(axis=1) | (boxes[:, 2:] > (width, height)).any(axis=1)
         if outside.any():
             raise ValueError(
                 f'object {self.objects.ids[outside.argmax()]} reaches out of the window of '
                 f'{height} x {width} pixels at x, y = {self.corner}'
             )
-        painted = np.zeros((height, width), dtype=np.int32)
-        for k, (x1, y1, x2, y2) in enumerate(boxes.tolist()):
-            painted[y1:y2, x1:x2][self.objects.patches[k]] = k + 1
-        visible = np.bincount(painted.ravel(), minlength=len(boxes) + 1)[1:]
-        wrong = (visible != self.objects.areas) | (visible == 0)
-        if wrong.any():
+        if not self.areas.all():
+            raise ValueError(f'object {self.objects.ids[self.areas.argmin()]} has no pixel')
+
+    @cached_property
+    def areas(self) -> npt.NDArray[np.int64]:
+        """(N,) number of pixels of each object."""
+        return self.objects.areas
+
+    @cached_property
+    def label_map(self) -> npt.NDArray[np.int32]:
+        """(h, w) of the window: the id of the object at each pixel, 0 where there is none.
+
+        Raises:
+            ValueError: If objects share pixels.
+        """
+        x, y = self.corner
+        painted = np.zeros(self.pixels.shape[:2], dtype=np.int32)
+        columns = (self.objects.boxes - [x, y, x, y]).T.tolist()
+        parts = [painted[y1:y2, x1:x2] for x1, y1, x2, y2 in zip(*columns, strict=True)]
+        masks = list(zip(parts, self.objects.patches, self.objects.ids.tolist(), strict=True))
+        for part, patch, label in masks:
+            part[patch] = label
+        if np.count_nonzero(painted) != self.areas.sum():
+            lost = next(label for part, patch, label in masks if (part[patch] != label).any())
             raise ValueError(
-                f'object {self.objects.ids[wrong.argmax()]} has no pixel or shares some with '
-                'another one; writers take flattened objects'
+                f'object {lost} shares pixels with another one: writers take flattened objects'
             )
         return painted
 
     @cached_property
-    def label_map(self) -> npt.NDArray[np.int32]:
-        """(h, w) of the window: ids."""
-        return np.append(0, self.objects.ids).astype(np.int32)[self.index_map]
-
-    @cached_property
     def polygons(self) -> list[list[Rings]]:
         """Outlines of each object in the image, as ``trace_polygons`` gives them."""
-        by_index = label_map_to_polygons(self.index_map, self.corner)
-        return [by_index[k + 1] for k in range(len(self.objects))]
+        by_id = label_map_to_polygons(self.label_map, self.corner)
+        return [by_id[label] for label in self.objects.ids.tolist()]
 
     @cached_property
     def table(self) -> pd.DataFrame:

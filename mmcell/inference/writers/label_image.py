@@ -13,6 +13,9 @@ import imagecodecs
 import numpy as np
 import numpy.typing as npt
 
+from mmcell.functional.patches import Patch
+from mmcell.structures import FoundObjects
+
 Tile = npt.NDArray[np.int32]
 
 TILE = 512  # pixels; even, so that every second pixel of a tile is every second of the image
@@ -35,38 +38,45 @@ class LabelImage:
     def __init__(self, size: tuple[int, int], folder: Path) -> None:
         self.size = size
         self.largest_id = 0
+        self._painted = 0
         self._folder = folder
         self._kept: OrderedDict[tuple[int, int], Tile] = OrderedDict()
         self._stored: dict[tuple[int, int], tuple[int, int]] = {}  # offset, bytes
         self._file: IO[bytes] | None = None
 
-    def paint(self, labels: npt.NDArray[np.integer], corner: tuple[int, int]) -> None:
-        """Paint the pixels of ``labels`` that are not 0; where a higher id is already, it stays.
-
-        Args:
-            labels: (h, w), inside the image.
-            corner: x, y of its upper left pixel.
-        """
-        left, top = corner
-        height, width = labels.shape
-        self.largest_id = max(self.largest_id, int(labels.max(initial=0)))
-        for row in range(top // TILE, -(-(top + height) // TILE)):
-            for column in range(left // TILE, -(-(left + width) // TILE)):
-                y, x = row * TILE - top, column * TILE - left
-                part = labels[max(y, 0) : y + TILE, max(x, 0) : x + TILE]
-                if not part.any():
-                    continue
-                y, x = max(-y, 0), max(-x, 0)
-                window = self._tile(row, column)[y : y + part.shape[0], x : x + part.shape[1]]
-                np.maximum(window, part, out=window)
+    def add(self, objects: FoundObjects) -> None:
+        """Paint the ids of objects inside the image."""
+        self.largest_id = max(self.largest_id, int(objects.ids.max(initial=0)))
+        first, last = objects.boxes[:, :2] // TILE, (objects.boxes[:, 2:] - 1) // TILE
+        order = np.lexsort((first[:, 0], first[:, 1]))  # tile after tile
+        columns = (objects.ids, objects.boxes[:, 0], objects.boxes[:, 1], *first.T, *last.T)
+        for k, label, x, y, left, top, right, bottom in zip(
+            order.tolist(), *(column[order].tolist() for column in columns), strict=True
+        ):
+            patch = objects.patches[k]
+            self._painted += np.count_nonzero(patch)
+            for row in range(top, bottom + 1):
+                for column in range(left, right + 1):
+                    _paint(self._tile(row, column), patch, label, y - row * TILE, x - column * TILE)
 
     def tiles(self) -> Iterator[tuple[int, int, Tile]]:
-        """All tiles row by row: x, y of the corner, and (TILE, TILE), 0 beyond the image."""
+        """All tiles row by row: x, y of the corner, and (TILE, TILE), 0 beyond the image.
+
+        Raises:
+            ValueError: At the end, if objects shared pixels.
+        """
+        visible = 0
         for row in range(-(-self.size[0] // TILE)):
             for column in range(-(-self.size[1] // TILE)):
                 # Reading moves none into memory, where it would push out another.
                 tile = self._kept.get((row, column))
-                yield column * TILE, row * TILE, self._load(row, column) if tile is None else tile
+                tile = self._load(row, column) if tile is None else tile
+                visible += np.count_nonzero(tile)
+                yield column * TILE, row * TILE, tile
+        if visible != self._painted:
+            raise ValueError(
+                f'objects share {self._painted - visible} pixels: label maps hold flattened objects'
+            )
 
     def level_sizes(self) -> list[tuple[int, int]]:
         """Sizes of the image and of its pyramid, every level half as large as the one before."""
@@ -76,21 +86,30 @@ class LabelImage:
             sizes.append((-(-height // 2), -(-width // 2)))
         return sizes
 
-    def pyramid(self) -> Iterator[LabelImage]:
-        """This image, then each level: every second pixel of the one before, so that ids stay ids.
+    def pyramid(self) -> Iterator[tuple[tuple[int, int], Iterator[tuple[int, int, Tile]]]]:
+        """Size and :meth:`tiles` of this image, then of each level.
 
-        A level, this image too, is closed when the next one is asked for.
+        A level is every second pixel of the one before, so that ids stay ids. It is painted while
+        the tiles of that one are taken, all of which must be taken; then that one is closed.
         """
         level = self
         with ExitStack() as opened:
-            for size in self.level_sizes():
-                if size != level.size:
-                    below = opened.enter_context(closing(LabelImage(size, self._folder)))
-                    for x, y, tile in level.tiles():
-                        below.paint(tile[::2, ::2], (x // 2, y // 2))
-                    level.close()
-                    level = below
-                yield level
+            for size in self.level_sizes()[1:]:
+                below = opened.enter_context(closing(LabelImage(size, self._folder)))
+                yield level.size, level._painted_below(below)
+                level.close()
+                level = below
+            yield level.size, level.tiles()
+
+    def _painted_below(self, below: LabelImage) -> Iterator[tuple[int, int, Tile]]:
+        for x, y, tile in self.tiles():
+            half = tile[::2, ::2]
+            below._painted += np.count_nonzero(half)
+            if half.any():
+                whole = below._tile(y // 2 // TILE, x // 2 // TILE)
+                top, left = y // 2 % TILE, x // 2 % TILE
+                whole[top : top + TILE // 2, left : left + TILE // 2] = half
+            yield x, y, tile
 
     def to_array(self, dtype: npt.DTypeLike) -> npt.NDArray[np.integer]:
         """The whole image; for those that are small."""
@@ -135,3 +154,12 @@ class LabelImage:
         offset = self._file.seek(0, 2)
         self._file.write(encoded)
         self._stored[key] = offset, len(encoded)
+
+
+def _paint(tile: Tile, patch: Patch, label: int, y: int, x: int) -> None:
+    """Paint the part of a patch, whose upper left pixel is at y, x, that is in the tile."""
+    if y < 0 or x < 0:
+        patch = patch[max(-y, 0) :, max(-x, 0) :]
+        y, x = max(y, 0), max(x, 0)
+    part = tile[y : y + patch.shape[0], x : x + patch.shape[1]]
+    part[patch[: part.shape[0], : part.shape[1]]] = label

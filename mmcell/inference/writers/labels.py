@@ -6,6 +6,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import imagecodecs
 import numpy as np
 import numpy.typing as npt
 import tifffile
@@ -33,7 +34,7 @@ class LabelsWriter(FileWriter):
 
     def add(self, batch: Batch) -> None:
         """Paint the objects."""
-        self._image.paint(batch.label_map, batch.corner)
+        self._image.add(batch.objects)
 
     def finish(self) -> None:
         """Encode the file: only now the largest id is known."""
@@ -58,10 +59,10 @@ class LabelsWriter(FileWriter):
             tifffile.TiffWriter(self.part, bigtiff=bound > _CLASSIC_TIFF_BYTES, ome=True) as tiff,
             closing(self._image.pyramid()) as pyramid,
         ):
-            for k, level in enumerate(pyramid):
+            for k, (size, tiles) in enumerate(pyramid):
                 tiff.write(
-                    (tile.astype(dtype) for _, _, tile in level.tiles()),
-                    shape=level.size,
+                    (_encoded(tile.astype(dtype, copy=False)) for _, _, tile in tiles),
+                    shape=size,
                     dtype=dtype,
                     tile=(TILE, TILE),
                     subifds=0 if k else below,
@@ -69,6 +70,11 @@ class LabelsWriter(FileWriter):
                     metadata=None if k else _ome_metadata(mpp),
                     **_options(mpp, 2**k),
                 )
+
+
+def _encoded(tile: npt.NDArray[np.integer]) -> bytes:
+    """What tifffile's own Deflate gives five times as slowly, a fifth smaller."""
+    return imagecodecs.zlibng_encode(tile, level=2)
 
 
 def label_dtype(largest_id: int) -> npt.DTypeLike:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mmcell.inference.writers.base import Batch, FileWriter, ImageContext
-from mmcell.inference.writers.label_image import TILE, LabelImage
+from mmcell.inference.writers.label_image import TILE, LabelImage, Tile
 
 if TYPE_CHECKING:
     import zarr
@@ -32,7 +33,7 @@ class OmeZarrWriter(FileWriter):
 
     def add(self, batch: Batch) -> None:
         """Paint the objects."""
-        self._image.paint(batch.label_map, batch.corner)
+        self._image.add(batch.objects)
 
     def finish(self) -> None:
         """Write all levels, then what describes them."""
@@ -43,8 +44,8 @@ class OmeZarrWriter(FileWriter):
         cells = labels.create_group(NAME)
         scales = []
         with closing(self._image.pyramid()) as pyramid:
-            for k, level in enumerate(pyramid):
-                _write_level(level, cells, str(k))
+            for k, (size, tiles) in enumerate(pyramid):
+                _write_level(size, tiles, cells, str(k))
                 scales.append(2**k * (self.context.source.mpp or 1.0))
         self._image.close()
         unit = {'unit': 'micrometer'} if self.context.source.mpp else {}
@@ -68,16 +69,18 @@ class OmeZarrWriter(FileWriter):
         super().discard()
 
 
-def _write_level(level: LabelImage, group: zarr.Group, name: str) -> None:
+def _write_level(
+    size: tuple[int, int], tiles: Iterable[tuple[int, int, Tile]], group: zarr.Group, name: str
+) -> None:
     array = group.create_array(
         name,
-        shape=level.size,
+        shape=size,
         chunks=(TILE, TILE),
         dtype=np.int32,
         fill_value=0,
         chunk_key_encoding={'name': 'v2', 'separator': '/'},
     )
-    height, width = level.size
-    for x, y, tile in level.tiles():
+    height, width = size
+    for x, y, tile in tiles:
         if tile.any():  # what is not written is 0
             array[y : y + TILE, x : x + TILE] = tile[: height - y, : width - x]

@@ -193,6 +193,7 @@ class Writers:
         if not len(objects):
             return
         batch = Batch(objects, pixels, corner, self._context)
+        batch.check()
         for writer in self._writers:
             with _explained(writer.path):
                 writer.add(batch)

@@ -37,13 +37,15 @@ class OverlayWriter(FileWriter):
     def add(self, batch: Batch) -> None:
         """Paint the objects."""
         self._count += len(batch.objects)
-        (left, top), (height, width) = batch.corner, batch.index_map.shape
+        (left, top), (height, width) = batch.corner, batch.label_map.shape
         rows = slice(*np.searchsorted(self._rows, (top, top + height)))
         columns = slice(*np.searchsorted(self._columns, (left, left + width)))
-        index = batch.index_map[self._rows[rows, None] - top, self._columns[columns] - left]
-        shown = index > 0
-        self._labels[rows, columns][shown] = batch.objects.ids[index[shown] - 1]
-        self._classes[rows, columns][shown] = batch.objects.classes[index[shown] - 1]
+        labels = batch.label_map[self._rows[rows, None] - top, self._columns[columns] - left]
+        shown = labels > 0
+        by_id = batch.objects.ids.argsort()
+        place = np.searchsorted(batch.objects.ids, labels[shown], sorter=by_id)
+        self._labels[rows, columns][shown] = labels[shown]
+        self._classes[rows, columns][shown] = batch.objects.classes[by_id[place]]
 
     def finish(self) -> None:
         """Draw."""

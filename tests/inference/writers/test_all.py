@@ -83,12 +83,15 @@ def test_memory_does_not_grow_with_the_number_of_objects(
 ):
     labels = np.arange(1, 226).reshape(15, 15).repeat(2, axis=0).repeat(2, axis=1)
     found = FoundObjects.from_label_map(labels)
-    writers = open_writers([name], tmp_path, make_source(picture), display_range=show)
+    field = picture[:30, :30]
+    source = make_source(np.tile(field, (1, 9, 1)))
+    writers = open_writers([name], tmp_path, source, display_range=show)
     held = []
     with writers:
         tracemalloc.start()
         for k in range(9):
-            writers.write(replace(found, ids=found.ids + 225 * k), picture[:30, :30], (0, 0))
+            batch = replace(found.moved(30 * k, 0), ids=found.ids + 225 * k)
+            writers.write(batch, field, (30 * k, 0))
             if k in (4, 8):
                 gc.collect()
                 held.append(tracemalloc.get_traced_memory()[0])

@@ -4,6 +4,7 @@ import tifffile
 
 from mmcell.inference.writers import label_image, labels
 from mmcell.inference.writers.label_image import LabelImage
+from mmcell.structures import FoundObjects
 
 FILE = 'labels/image.tif'
 
@@ -87,11 +88,14 @@ def test_tiles_that_leave_memory_come_back(tmp_path, monkeypatch):
     size = (1100, 1300)
     expected = np.zeros(size, np.int32)
     image = LabelImage(size, tmp_path)
+    ones, zeros = np.ones(1, np.float32), np.zeros(1, np.int64)
     for k in range(1, 80):  # here and there, so that all six tiles leave and return
         y, x = rng.integers(0, 1000), rng.integers(0, 1200)
-        patch = np.where(rng.random((100, 100)) < 0.7, k, 0)
-        np.copyto(expected[y : y + 100, x : x + 100], patch, where=patch > 0, casting='unsafe')
-        image.paint(patch, (x, y))
+        part = expected[y : y + 100, x : x + 100]
+        patch = (rng.random((100, 100)) < 0.7) & (part == 0)
+        part[patch] = k
+        box = np.array([[x, y, x + 100, y + 100]])
+        image.add(FoundObjects(box, [patch], ones, zeros, np.array([k]), ones))
         assert len(image._kept) <= 2
     assert (image.to_array(np.int32) == expected).all()
     assert image.largest_id == 79

@@ -60,19 +60,29 @@ def test_paths_are_known_before_anything_is_written(tmp_path):
     assert output_paths(['labels'], tmp_path, 'a') == {'labels': tmp_path / 'labels/a.tif'}
 
 
-def test_objects_that_writers_cannot_take_are_refused_by_id(writers):
+def test_objects_that_writers_cannot_take_are_refused_by_id(tmp_path, make_source):
+    writers = open_writers(['geojson'], tmp_path, make_source(PIXELS))
     found = some_objects()
     with pytest.raises(ValueError, match='object 2 reaches out of the window of 8 x 30 pixels'):
         writers.write(found, PIXELS[:8], (0, 0))
     with pytest.raises(ValueError, match='object 1 reaches out of the window'):
         writers.write(found, PIXELS, (1, 0))
-    twice = FoundObjects.cat([found, found[np.array([1])]])
-    with pytest.raises(ValueError, match='object 2 has no pixel or shares some'):
+    twice = FoundObjects.cat([found, found[np.array([1])].numbered(3)])
+    with pytest.raises(ValueError, match='object 2 shares pixels with another one'):
         writers.write(twice, PIXELS, (0, 0))
     found.patches[0][:] = False
     with pytest.raises(ValueError, match='object 1 has no pixel'):
         writers.write(found, PIXELS, (0, 0))
     writers.discard()
+
+
+def test_label_images_refuse_what_shares_pixels_when_they_are_closed(writers, tmp_path):
+    found = some_objects()
+    twice = FoundObjects.cat([found, found[np.array([1])].numbered(3)])
+    writers.write(twice, PIXELS, (0, 0))
+    with pytest.raises(ValueError, match=r'objects share \d+ pixels'):
+        writers.close()
+    assert files(tmp_path) == []
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path, make_source):
