@@ -26,6 +26,17 @@ def test_a_label_map_without_background_or_objects():
     assert len(FoundObjects.from_label_map(np.zeros((2, 2), int))) == 0
 
 
+def test_masks_without_pixels_have_the_area_0():
+    sides = [(0, 0), (2, 3), (1, 2), (3, 0), (1, 1)]
+    patches = [np.ones(side, bool) for side in sides]
+    patches[2][:] = False
+    boxes = np.array([[5, 5, 5 + w, 5 + h] for h, w in sides])
+    column = np.arange(1, 6)
+    objects = FoundObjects(boxes, patches, column, column, column, column)
+    assert objects.areas.tolist() == [0, 6, 0, 0, 1]
+    assert objects[np.array([0, 3])].areas.tolist() == [0, 0]
+
+
 def test_indexing_and_joining_keep_every_column():
     objects = FoundObjects.from_label_map(LABELS, scores=np.array([0.5, 0.25, 1]))
     again = FoundObjects.cat([objects[np.array([2])], objects[objects.ids < 8]])
