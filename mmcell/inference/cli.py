@@ -11,7 +11,7 @@ import click
 from mmcell.quiet import quiet_imports
 
 FRACTION = click.FloatRange(0, 1)
-MICRONS = click.FloatRange(0, min_open=True)
+MICRONS = FACTOR = click.FloatRange(0, min_open=True)
 INTERRUPTED = 130  # as shells report Ctrl-C
 
 
@@ -46,6 +46,13 @@ INTERRUPTED = 130  # as shells report Ctrl-C
     '--model-mpp',
     type=MICRONS,
     help='Microns per pixel of the training images. [default: from the model, if it says so]',
+)
+@click.option(
+    '--magnify',
+    default=1.0,
+    show_default=True,
+    type=FACTOR,
+    help='Show the network images so many times larger, such as 1.25, if small objects are missed.',
 )
 @click.option('--channels', help="Names or numbers from 1 for the network, such as '2' or '3,2,1'.")
 @click.option('--axes', help="What is stored, such as 'CYX'. [default: from the file]")

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from rich.table import Table
 
-from mmcell.inference.detect import magnification
 from mmcell.inference.input_report import Description, describe
 from mmcell.inference.network import Network
 from mmcell.inference.options import PredictOptions, make_task, remarks, tile_plan
@@ -59,8 +58,7 @@ def look_at(
 
 
 def _look(source: ImageSource, options: PredictOptions, network: Network | None) -> InputRow:
-    model_mpp = options.model_mpp or (network.mpp if network else None)
-    plan = tile_plan(source.size, magnification(source.mpp, model_mpp), network, options)
+    plan = tile_plan(source.size, options.factor(source, network), network, options)
     notes = remarks(source, network, options)
     return InputRow(source.path, describe(source, options.percentiles), len(plan), '; '.join(notes))
 

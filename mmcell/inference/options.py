@@ -42,6 +42,8 @@ class PredictOptions:
         mpp: microns per pixel of the images, instead of what the files say.
         model_mpp: of the images the model was trained on, instead of what config and checkpoint
             say. Images of another pixel size are resampled for the network, by more than 5 %.
+        magnify: how many times larger the network is shown every image, beyond that and what its
+            test pipeline does: for objects that are small among those it was trained on; > 0.
         channels: one to three channels for the network: names, or numbers from 1.
         axes: a letter per axis of what is stored, instead of what files say.
         views: test-time augmentation: of every tile, mirrored (4) and turned (8) views vote on the
@@ -61,6 +63,7 @@ class PredictOptions:
     overlap: int = 64
     mpp: float | None = None
     model_mpp: float | None = None
+    magnify: float = 1.0
     channels: str | Sequence[str | int] | None = None
     axes: str | None = None
     views: int = 1
@@ -82,12 +85,19 @@ class PredictOptions:
             value = getattr(self, name)
             if value is not None and not 0 < value < float('inf'):
                 raise ValueError(f'{name} must be microns per pixel > 0, got {value}')
+        if not 0 < self.magnify < float('inf'):
+            raise ValueError(f'magnify must be a factor > 0, got {self.magnify}')
 
     def of(self, network: Network) -> PredictOptions:
         """These options, with what was left to the model."""
         if self.score_threshold is not None:
             return self
         return replace(self, score_threshold=network.score_threshold)
+
+    def factor(self, source: ImageSource, network: Network | None) -> float:
+        """How many times larger an image is shown to the network's test pipeline."""
+        model_mpp = self.model_mpp or (network.mpp if network else None)
+        return self.magnify * magnification(source.mpp, model_mpp)
 
     @property
     def reading(self) -> dict[str, Any]:
@@ -103,7 +113,7 @@ def make_task(source: ImageSource, network: Network, options: PredictOptions) ->
         ValueError: If the percentiles are not ascending numbers in [0, 100].
     """
     options = options.of(network)
-    factor = magnification(source.mpp, options.model_mpp or network.mpp)
+    factor = options.factor(source, network)
     plan = tile_plan(source.size, factor, network, options)
     assert options.score_threshold is not None
     detect = DetectOptions(
@@ -134,7 +144,7 @@ def tile_plan(
 
     Args:
         size: height, width in pixels of the image.
-        factor: by which it is resampled to the pixel size the model was trained on.
+        factor: by which it is resampled for the network, see :meth:`PredictOptions.factor`.
         network: its receptive field decides on the halo; its test pipeline may magnify once more.
         options: tile and overlap in pixels of the network.
     """

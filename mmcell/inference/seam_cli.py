@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from mmcell.inference.cli import FRACTION, MICRONS
+from mmcell.inference.cli import FACTOR, FRACTION, MICRONS
 from mmcell.quiet import quiet_imports
 
 
@@ -21,6 +21,7 @@ from mmcell.quiet import quiet_imports
 @click.option('--score-threshold', type=FRACTION, help='[default: as in tests of the model]')
 @click.option('--mpp', type=MICRONS, help='Microns per pixel. [default: from the file]')
 @click.option('--model-mpp', type=MICRONS, help='Of the training images. [default: from the model]')
+@click.option('--magnify', default=1.0, show_default=True, type=FACTOR, help='As in predict.')
 @click.option('--channels', help="Names or numbers from 1 for the network, such as '2' or '3,2,1'.")
 @click.option('--axes', help="What is stored, such as 'CYX'. [default: from the file]")
 @click.option('--tile', default=1024, show_default=True, type=click.IntRange(64))

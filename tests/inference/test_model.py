@@ -158,6 +158,23 @@ def test_images_are_resampled_to_the_pixel_size_of_the_model(model, scene):
     assert remark == "pixel size unknown, the model's 0.25 microns assumed: give --mpp"
 
 
+def test_images_are_magnified_beyond_the_pixel_size_and_results_come_back_in_their_pixels(
+    model, scene
+):
+    plain = model.predict(scene())
+    half = scene()[::2, ::2]
+    prediction = model.predict(half, magnify=2)
+    # The stub's score is the width that it sees, a tenth per pixel: that of the scene, give or take
+    # one. Not magnified it would be half of that.
+    assert prediction.scores.tolist() == pytest.approx(plain.scores.tolist(), abs=0.11)
+    assert prediction.labels.shape == half.shape[:2]
+    assert np.mean((prediction.labels > 0) == (plain.labels[::2, ::2] > 0)) > 0.99
+    # Shrunk by the pixel size and magnified by as much: as it comes.
+    again = model.predict(scene(), mpp=0.125, model_mpp=0.25, magnify=2)
+    assert (again.labels == plain.labels).all()
+    assert again.scores.tolist() == plain.scores.tolist()
+
+
 def test_limits_that_cut_off_objects_are_said(model):
     crowd = np.zeros((200, 200), np.uint8)
     crowd[::10, :180:12] = 200
@@ -181,6 +198,7 @@ def test_errors_of_an_image_come_as_they_are(model, tmp_path):
         (dict(score_threshold=1.5), r'score_threshold must be in \[0, 1\], got 1.5'),
         (dict(tile=3), 'tile must be >= 64 pixels, got 3'),
         (dict(mpp=0), 'mpp must be microns per pixel > 0, got 0'),
+        (dict(magnify=0), 'magnify must be a factor > 0, got 0'),
         (dict(percentiles=(99, 1)), 'percentiles'),
     ],
 )
