@@ -204,7 +204,7 @@ def _flattened(objects: FoundObjects, region: BoxTuple) -> tuple[FoundObjects, B
     shape = region[3] - region[1], region[2] - region[0]
     corners = _corners(objects, region)
     patches = list(objects.patches)
-    # Most tiles hold nothing that overlaps: to learn that takes a fifth of the time of a label map.
+    # Where nothing overlaps, bits tell so, and no label map is needed.
     covered = np.zeros(shape, dtype=bool)
     for patch, x1, y1, x2, y2 in zip(patches, *corners.T.tolist(), strict=True):
         covered[y1:y2, x1:x2] |= patch

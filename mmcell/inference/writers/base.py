@@ -145,9 +145,9 @@ class Batch:
         for part, patch, label in masks:
             part[patch] = label
         if np.count_nonzero(painted) != self.areas.sum():
-            lost = next(label for part, patch, label in masks if (part[patch] != label).any())
+            losers = [label for part, patch, label in masks if (part[patch] != label).any()]
             raise ValueError(
-                f'object {lost} shares pixels with another one: writers take flattened objects'
+                f'objects share pixels, {losers[:5]} lose some: writers take flattened objects'
             )
         return painted
 

@@ -73,7 +73,7 @@ class LabelsWriter(FileWriter):
 
 
 def _encoded(tile: npt.NDArray[np.integer]) -> bytes:
-    """What tifffile's own Deflate gives five times as slowly, a fifth smaller."""
+    """Deflate by zlib-ng: five times as fast as tifffile's, half as large again."""
     return imagecodecs.zlibng_encode(tile, level=2)
 
 
