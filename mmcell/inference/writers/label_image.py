@@ -13,7 +13,7 @@ import imagecodecs
 import numpy as np
 import numpy.typing as npt
 
-from mmcell.functional.patches import Patch
+from mmcell.functional.patches import shared_box, view
 from mmcell.structures import FoundObjects
 
 Tile = npt.NDArray[np.int32]
@@ -47,17 +47,20 @@ class LabelImage:
     def add(self, objects: FoundObjects) -> None:
         """Paint the ids of objects inside the image."""
         self.largest_id = max(self.largest_id, int(objects.ids.max(initial=0)))
+        self._painted += int(objects.areas.sum())
         first, last = objects.boxes[:, :2] // TILE, (objects.boxes[:, 2:] - 1) // TILE
         order = np.lexsort((first[:, 0], first[:, 1]))  # tile after tile
-        columns = (objects.ids, objects.boxes[:, 0], objects.boxes[:, 1], *first.T, *last.T)
-        for k, label, x, y, left, top, right, bottom in zip(
+        columns = (objects.ids, objects.boxes, first, last)
+        for k, label, box, (left, top), (right, bottom) in zip(
             order.tolist(), *(column[order].tolist() for column in columns), strict=True
         ):
             patch = objects.patches[k]
-            self._painted += np.count_nonzero(patch)
             for row in range(top, bottom + 1):
                 for column in range(left, right + 1):
-                    _paint(self._tile(row, column), patch, label, y - row * TILE, x - column * TILE)
+                    x, y = column * TILE, row * TILE
+                    region = (x, y, x + TILE, y + TILE)
+                    both = shared_box(box, region)
+                    view(self._tile(row, column), region, both)[view(patch, box, both)] = label
 
     def tiles(self) -> Iterator[tuple[int, int, Tile]]:
         """All tiles row by row: x, y of the corner, and (TILE, TILE), 0 beyond the image.
@@ -104,8 +107,9 @@ class LabelImage:
     def _painted_below(self, below: LabelImage) -> Iterator[tuple[int, int, Tile]]:
         for x, y, tile in self.tiles():
             half = tile[::2, ::2]
-            below._painted += np.count_nonzero(half)
-            if half.any():
+            visible = np.count_nonzero(half)
+            below._painted += visible
+            if visible:
                 whole = below._tile(y // 2 // TILE, x // 2 // TILE)
                 top, left = y // 2 % TILE, x // 2 % TILE
                 whole[top : top + TILE // 2, left : left + TILE // 2] = half
@@ -154,12 +158,3 @@ class LabelImage:
         offset = self._file.seek(0, 2)
         self._file.write(encoded)
         self._stored[key] = offset, len(encoded)
-
-
-def _paint(tile: Tile, patch: Patch, label: int, y: int, x: int) -> None:
-    """Paint the part of a patch, whose upper left pixel is at y, x, that is in the tile."""
-    if y < 0 or x < 0:
-        patch = patch[max(-y, 0) :, max(-x, 0) :]
-        y, x = max(y, 0), max(x, 0)
-    part = tile[y : y + patch.shape[0], x : x + patch.shape[1]]
-    part[patch[: part.shape[0], : part.shape[1]]] = label
