@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from mmcell.inference.writers.label_image import TILE, LabelImage
 _MAX_STRIP_PIXELS = 4096 * 4096
 _CLASSIC_TIFF_BYTES = 2**32 - 2**25
 _UM_PER_CM = 10_000
+_LARGEST_LONG = 2**32 - 1
 
 
 class LabelsWriter(FileWriter):
@@ -86,8 +88,14 @@ def _options(mpp: float | None, downsampling: int = 1) -> dict[str, Any]:
     options = {'photometric': 'minisblack', 'compression': 'zlib', 'maxworkers': 1}
     if mpp is None:
         return options
-    per_cm = _UM_PER_CM / (mpp * downsampling)
+    per_cm = _rational(_UM_PER_CM / (mpp * downsampling))
     return {**options, 'resolution': (per_cm, per_cm), 'resolutionunit': 'CENTIMETER'}
+
+
+def _rational(value: float) -> tuple[int, int]:
+    """The nearest fraction that a TIFF holds; some versions of tifffile round off more."""
+    largest = int(_LARGEST_LONG / max(value, 1))
+    return Fraction(value).limit_denominator(max(largest, 1)).as_integer_ratio()
 
 
 def _ome_metadata(mpp: float | None) -> dict[str, Any]:

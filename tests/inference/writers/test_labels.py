@@ -28,7 +28,7 @@ def test_the_pixel_size_is_in_the_resolution_tags(mpp, tmp_path, save, squares):
         assert tags['ResolutionUnit'].value == tifffile.RESUNIT.CENTIMETER
         for axis in ('XResolution', 'YResolution'):
             numerator, denominator = tags[axis].value
-            assert numerator / denominator == pytest.approx(10_000 / mpp, rel=1e-5)
+            assert numerator / denominator == pytest.approx(10_000 / mpp, rel=1e-6)
 
 
 def test_ids_above_65535_make_an_int32_file(tmp_path, save, squares):
