@@ -30,6 +30,18 @@ def parse_options(parser: argparse.ArgumentParser) -> tuple[argparse.Namespace, 
     return args, args.threads
 
 
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """Let the user choose where the tensors are."""
+    parser.add_argument('--device', default='cpu', help="such as 'cuda' (default: cpu)")
+
+
+def where(device: str, threads: int) -> str:
+    """What computes, for a table's title."""
+    if torch.device(device).type == 'cuda':
+        return torch.cuda.get_device_name(device)
+    return f'{threads} threads'
+
+
 def median_seconds(*functions: Callable[[], Any], repeats: int) -> list[float]:
     """Median wall-clock time of each function, after one warm-up call.
 
@@ -44,12 +56,16 @@ def median_seconds(*functions: Callable[[], Any], repeats: int) -> list[float]:
         for function, times in zip(functions, seconds, strict=True):
             start = time.perf_counter()
             function()
+            if torch.cuda.is_initialized():
+                torch.cuda.synchronize()  # what was launched belongs to the call
             times.append(time.perf_counter() - start)
     return [statistics.median(times[1:]) for times in seconds]
 
 
-def peak_extra_memory(function: Callable[..., Any], *args: Any, threads: int = 2) -> int:
-    """Bytes of resident memory that the call inside ``function`` adds at its peak.
+def peak_extra_memory(
+    function: Callable[..., Any], *args: Any, threads: int = 2, device: str = 'cpu'
+) -> int:
+    """Bytes of memory that the call inside ``function`` adds at its peak: resident, or a GPU's.
 
     Runs in a process of its own, so that nothing else counts and no freed memory is at hand.
 
@@ -57,15 +73,21 @@ def peak_extra_memory(function: Callable[..., Any], *args: Any, threads: int = 2
         function: module-level function; builds its inputs and returns the call to measure.
         *args: its arguments.
         threads: CPU threads of torch.
+        device: whose memory counts.
     """
     context = multiprocessing.get_context('spawn')
     with context.Pool(1) as pool:
-        return pool.apply(_measure_peak, (function, args, threads))
+        return pool.apply(_measure_peak, (function, args, threads, device))
 
 
-def _measure_peak(function: Callable[..., Any], args: tuple, threads: int) -> int:
+def _measure_peak(function: Callable[..., Any], args: tuple, threads: int, device: str) -> int:
     torch.set_num_threads(threads)
     call = function(*args)
+    if torch.device(device).type == 'cuda':
+        before = torch.cuda.memory_allocated(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        call()
+        return torch.cuda.max_memory_allocated(device) - before
     # Memory that building the inputs freed would be used again unseen: hand it back first.
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)

@@ -3,7 +3,7 @@
 Baseline: Algorithm 1 of the PFFNet paper as it reads, one ``F.interpolate`` per box, written into
 one copy of the semantic map.
 
-    python benchmarks/fusion.py
+    python benchmarks/fusion.py [--device cuda]
 """
 
 import argparse
@@ -12,7 +12,7 @@ from functools import partial
 
 import torch
 import torch.nn.functional as F
-from common import Report, median_seconds, parse_options
+from common import Report, add_device, median_seconds, parse_options, where
 from torch import Tensor
 
 from mmcell.functional.fusion import fuse_instance_masks
@@ -38,7 +38,7 @@ def fuse_by_loop(semantic_logits: Tensor, masks: Tensor, boxes: Tensor) -> Tenso
     return fused
 
 
-def random_inputs(num_boxes: int, size: int) -> tuple[Tensor, Tensor, Tensor]:
+def random_inputs(num_boxes: int, size: int, device: str) -> tuple[Tensor, Tensor, Tensor]:
     """Semantic logits, mask logits (both with gradient) and boxes, some across the border."""
     generator = torch.Generator().manual_seed(0)
     centres = torch.rand(num_boxes, 2, generator=generator) * size
@@ -47,6 +47,7 @@ def random_inputs(num_boxes: int, size: int) -> tuple[Tensor, Tensor, Tensor]:
     boxes = torch.cat([centres - half_sides, centres + half_sides], dim=1)
     logits = torch.randn(NUM_CHANNELS, size, size, generator=generator)
     masks = torch.randn(num_boxes, NUM_CHANNELS, GRID, GRID, generator=generator)
+    logits, masks, boxes = (tensor.to(device) for tensor in (logits, masks, boxes))
     return logits.requires_grad_(), masks.requires_grad_(), boxes
 
 
@@ -67,13 +68,15 @@ def relative_difference(results: tuple[Tensor, ...], expected: tuple[Tensor, ...
 
 
 def main() -> None:
-    _, threads = parse_options(argparse.ArgumentParser(description=__doc__.splitlines()[0]))
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add_device(parser)
+    args, threads = parse_options(parser)
     report = Report(
-        f'Mask fusion, forward + backward, residual attention, {threads} threads',
+        f'Mask fusion, forward + backward, residual attention, {where(args.device, threads)}',
         *('case', 'loop over boxes', 'mmcell', 'ratio', 'relative difference'),
     )
     for num_boxes, size, repeats, target in ((1000, 1000, 7, 10.0), (128, 256, 25, 1.0)):
-        inputs = random_inputs(num_boxes, size)
+        inputs = random_inputs(num_boxes, size, args.device)
         difference = relative_difference(
             forward_backward(fuse_instance_masks, inputs), forward_backward(fuse_by_loop, inputs)
         )

@@ -6,7 +6,7 @@ mask and quality head. What the prediction takes beyond them is decoding, NMS an
 Without ``--checkpoint`` the weights are random, and biases make the network see objects everywhere:
 the number of objects, which is what costs, is that of a dense image.
 
-    python benchmarks/inference.py [--config CONFIG] [--checkpoint FILE]
+    python benchmarks/inference.py [--config CONFIG] [--checkpoint FILE] [--device cuda]
 """
 
 import argparse
@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from common import Report, median_seconds, parse_options
+from common import Report, add_device, median_seconds, parse_options, where
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmengine.registry import init_default_scope
@@ -96,15 +96,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--config', default=str(TINY), help='default: the tiny PFFNet')
     parser.add_argument('--checkpoint', help='default: random weights')
+    add_device(parser)
     args, threads = parse_options(parser)
     torch.manual_seed(0)
-    model = build_model(args.config, args.checkpoint)
-    run = RecordedPrediction(model, torch.randn(1, 3, SIZE, SIZE))
+    model = build_model(args.config, args.checkpoint).to(args.device)
+    run = RecordedPrediction(model, torch.randn(1, 3, SIZE, SIZE).to(args.device))
     num_objects = np.count_nonzero(np.unique(run.label_map))
     layers_s, whole_s = median_seconds(run.run_layers, run.predict, repeats=5)
     ratio = whole_s / layers_s
     report = Report(
-        f'{Path(args.config).stem} on {SIZE} x {SIZE}, {threads} threads',
+        f'{Path(args.config).stem} on {SIZE} x {SIZE}, {where(args.device, threads)}',
         *('proposals', 'objects in the label map', 'layers alone', 'whole prediction', 'ratio'),
     )
     report.row(

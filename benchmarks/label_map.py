@@ -9,7 +9,7 @@ descending score:
 * ``lean``: the shortest such loop we could think of, writing straight into the label map, no mask
   dropped. Printed beside it, so that nobody has to take the first for the best possible.
 
-    python benchmarks/label_map.py
+    python benchmarks/label_map.py [--device cuda]
 """
 
 import argparse
@@ -19,7 +19,15 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from common import MIB, Report, median_seconds, parse_options, peak_extra_memory
+from common import (
+    MIB,
+    Report,
+    add_device,
+    median_seconds,
+    parse_options,
+    peak_extra_memory,
+    where,
+)
 from mmdet.models.roi_heads.mask_heads import FCNMaskHead
 from mmengine.config import ConfigDict
 from torch import Tensor
@@ -34,7 +42,7 @@ MAX_DIFFERING_FRACTION = 1e-3  # of the mask pixels
 LARGE_LIMIT = 1024 * MIB
 
 
-def random_nuclei(num_objects: int, size: int) -> tuple[Tensor, Tensor, Tensor]:
+def random_nuclei(num_objects: int, size: int, device: str) -> tuple[Tensor, Tensor, Tensor]:
     """Ellipses, many of them touching or overlapping, as a detector would return them.
 
     Returns:
@@ -49,7 +57,7 @@ def random_nuclei(num_objects: int, size: int) -> tuple[Tensor, Tensor, Tensor]:
     noise = torch.randn(num_objects, 1, GRID, GRID, generator=generator)
     logits = 12 * (0.9 - radius) + 0.5 * noise
     scores = torch.rand(num_objects, generator=generator).sort(descending=True).values
-    return boxes, logits, scores
+    return boxes.to(device), logits.to(device), scores.to(device)
 
 
 def flatten_in_boxes(boxes: Tensor, logits: Tensor, scores: Tensor, size: int) -> Tensor:
@@ -69,7 +77,7 @@ def paste_full_size(boxes: Tensor, logits: Tensor, size: int) -> Tensor:
     return head._predict_by_feat_single(
         logits,
         boxes,
-        torch.zeros(len(boxes), dtype=torch.long),
+        torch.zeros(len(boxes), dtype=torch.long, device=boxes.device),
         img_meta=dict(scale_factor=(1.0, 1.0), ori_shape=(size, size)),
         rcnn_test_cfg=ConfigDict(mask_thr_binary=0.5),
     )
@@ -78,7 +86,7 @@ def paste_full_size(boxes: Tensor, logits: Tensor, size: int) -> Tensor:
 def flatten_lean(boxes: Tensor, logits: Tensor, scores: Tensor, size: int) -> Tensor:
     """Paste, then write the masks one by one where nothing is yet."""
     masks = paste_full_size(boxes, logits, size)
-    label_map = torch.zeros(size, size, dtype=torch.int32)
+    label_map = torch.zeros(size, size, dtype=torch.int32, device=boxes.device)
     for k in scores.argsort(descending=True).tolist():
         label_map[masks[k] & (label_map == 0)] = k + 1
     return label_map
@@ -86,7 +94,7 @@ def flatten_lean(boxes: Tensor, logits: Tensor, scores: Tensor, size: int) -> Te
 
 def flatten_kept(boxes: Tensor, logits: Tensor, scores: Tensor, size: int) -> Tensor:
     """Paste, then remove overlaps with all masks kept at full size."""
-    masks = paste_full_size(boxes, logits, size).numpy().astype(np.uint8)
+    masks = paste_full_size(boxes, logits, size).cpu().numpy().astype(np.uint8)
     taken = np.zeros((size, size), dtype=np.uint16)
     visible_masks, numbers = [], []
     for k in scores.argsort(descending=True).tolist():
@@ -103,10 +111,12 @@ def flatten_kept(boxes: Tensor, logits: Tensor, scores: Tensor, size: int) -> Te
     return torch.from_numpy(label_map)
 
 
-def prepare(flatten: Callable[..., Tensor], num_objects: int, size: int) -> Callable[[], Tensor]:
+def prepare(
+    flatten: Callable[..., Tensor], num_objects: int, size: int, device: str
+) -> Callable[[], Tensor]:
     """The call whose memory is measured, in the measuring process."""
-    boxes, logits, scores = random_nuclei(num_objects, size)
-    warm_up = random_nuclei(4, 64)
+    boxes, logits, scores = random_nuclei(num_objects, size, device)
+    warm_up = random_nuclei(4, 64, device)
     flatten(*warm_up, 64)  # so that lazily loaded libraries do not count
     return lambda: flatten(boxes, logits, scores, size)
 
@@ -124,25 +134,33 @@ class Measurement(NamedTuple):
 
 
 def measure(
-    flattens: Sequence[Callable[..., Tensor]], num_objects: int, size: int, threads: int
+    flattens: Sequence[Callable[..., Tensor]],
+    num_objects: int,
+    size: int,
+    threads: int,
+    device: str,
 ) -> list[Measurement]:
     """Result, median time and peak extra memory of several ways, timed in turns."""
-    nuclei = random_nuclei(num_objects, size)
+    nuclei = random_nuclei(num_objects, size, device)
     seconds = median_seconds(*(partial(way, *nuclei, size) for way in flattens), repeats=5)
     return [
         Measurement(
-            way(*nuclei, size),
+            way(*nuclei, size).cpu(),
             way_seconds,
-            peak_extra_memory(prepare, way, num_objects, size, threads=threads),
+            peak_extra_memory(
+                *(prepare, way, num_objects, size, device), threads=threads, device=device
+            ),
         )
         for way, way_seconds in zip(flattens, seconds, strict=True)
     ]
 
 
 def main() -> None:
-    _, threads = parse_options(argparse.ArgumentParser(description=__doc__.splitlines()[0]))
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add_device(parser)
+    args, threads = parse_options(parser)
     report = Report(
-        f'Mask logits to label map, {threads} threads',
+        f'Mask logits to label map, {where(args.device, threads)}',
         *('objects', 'way', 'time', 'peak memory', 'faster', 'less memory', 'pixels that differ'),
     )
     case = '1000 on 1000 x 1000'
@@ -150,7 +168,7 @@ def main() -> None:
         ('kept', flatten_kept, flatten_in_boxes_dropping),
         ('lean', flatten_lean, flatten_in_boxes),
     ):
-        baseline, ours = measure([baseline_way, our_way], 1000, 1000, threads)
+        baseline, ours = measure([baseline_way, our_way], 1000, 1000, threads, args.device)
         differing = float((ours.label_map != baseline.label_map).sum())
         differing /= float((baseline.label_map > 0).sum())
         speedup = baseline.seconds / ours.seconds
@@ -165,7 +183,7 @@ def main() -> None:
         if name == 'kept':
             report.target(f'{name}: at least {MIN_SPEEDUP:g} times faster', speedup >= MIN_SPEEDUP)
             report.target(f'{name}: 1/{MIN_SAVING:g} of the peak memory', saving >= MIN_SAVING)
-    (large,) = measure([flatten_in_boxes], 5000, 2000, threads)
+    (large,) = measure([flatten_in_boxes], 5000, 2000, threads, args.device)
     report.row('5000 on 2000 x 2000', 'mmcell', *large.cells(), '', '', '')
     report.target('5000 on 2000 x 2000: below 1 GiB', large.extra_bytes < LARGE_LIMIT)
     report.finish()

@@ -38,6 +38,10 @@ REMEDIES = {
     ),
     r'Python\.h: No such file': NO_HEADERS,
     r'CUDA_HOME environment variable is not set': NO_NVCC,
+    r'cu(blas_v2|solverDn|sparse)\.h: No such file': (
+        "NVIDIA's compiler is there without the headers of cuBLAS, cuSOLVER and cuSPARSE: install "
+        'the whole CUDA toolkit, ' + AGAIN
+    ),
     # The second form is pip's where the version also stands in its constraints.
     r'No matching distribution found for \S+|ResolutionImpossible': (
         'The package index lacks a tested version for this Python: `rm -rf .venv`, then '
@@ -80,6 +84,23 @@ def check_compiler(cuda: bool) -> None:
     nvcc = Path(os.environ.get('CUDA_HOME', '/usr/local/cuda'), 'bin', 'nvcc')
     if cuda and not (nvcc.exists() or shutil.which('nvcc')):
         raise SetupError(NO_NVCC)
+
+
+def wheels_cuda_headers(site_packages: Path) -> str:
+    """CPATH for compiling: folders of the headers that the CUDA toolkit here lacks.
+
+    nvcc also comes alone, without the libraries whose headers torch's own ask for; the wheels that
+    a torch for CUDA brings along have them. Folders that CPATH holds already come first.
+    """
+    nvcc = shutil.which('nvcc')
+    toolkits = [Path(os.environ.get('CUDA_HOME', '/usr/local/cuda'))]
+    toolkits += [Path(nvcc).resolve().parents[1]] if nvcc else []
+    folders = [os.environ['CPATH']] if os.environ.get('CPATH') else []
+    for name in ('cublas_v2.h', 'cusolverDn.h', 'cusparse.h'):
+        if not any((toolkit / 'include' / name).exists() for toolkit in toolkits):
+            found = site_packages.glob(f'nvidia/*/include/{name}')
+            folders += [str(path.parent) for path in found]
+    return os.pathsep.join(dict.fromkeys(folders))
 
 
 def check_disk(folder: Path, part: str, needed_gib: float) -> None:

@@ -255,6 +255,30 @@ def test_a_missing_cuda_compiler_is_said(scripts, monkeypatch, tmp_path):
         scripts[1].check_compiler(cuda=True)
 
 
+def test_headers_that_the_cuda_toolkit_lacks_are_taken_from_wheels(scripts, monkeypatch, tmp_path):
+    toolkit, site = tmp_path / 'toolkit', tmp_path / 'site-packages'
+    monkeypatch.setenv('CUDA_HOME', str(toolkit))
+    monkeypatch.setattr(scripts[1].shutil, 'which', lambda name: None)
+    (toolkit / 'include').mkdir(parents=True)
+    (toolkit / 'include/cublas_v2.h').touch()
+    assert scripts[1].wheels_cuda_headers(site) == ''
+    for package, name in [
+        ('cublas', 'cublas_v2.h'),
+        ('cu13', 'cusolverDn.h'),
+        ('cu13', 'cusparse.h'),
+    ]:
+        (site / 'nvidia' / package / 'include').mkdir(parents=True, exist_ok=True)
+        (site / 'nvidia' / package / 'include' / name).touch()
+    wheels = str(site / 'nvidia/cu13/include')
+    assert scripts[1].wheels_cuda_headers(site) == wheels
+    monkeypatch.setenv('CPATH', '/mine')
+    assert scripts[1].wheels_cuda_headers(site) == f'/mine:{wheels}'
+    for name in ('cusolverDn.h', 'cusparse.h'):
+        (toolkit / 'include' / name).touch()
+    monkeypatch.delenv('CPATH')
+    assert scripts[1].wheels_cuda_headers(site) == ''
+
+
 def test_too_small_a_disk_is_said_with_both_figures(scripts, tmp_path):
     with pytest.raises(
         scripts[1].SetupError, match=r'torch needs 1e\+09 GiB.* has \d+\.\d GiB free'
@@ -276,6 +300,7 @@ def test_too_small_a_disk_is_said_with_both_figures(scripts, tmp_path):
         ('ERROR: ResolutionImpossible: for help visit', 'lacks a tested version'),
         ('c++: fatal error: Killed signal terminated program cc1plus', 'MAX_JOBS=1 make setup'),
         ('fatal error: Python.h: No such file or directory', 'apt install python3-dev'),
+        ('fatal error: cusparse.h: No such file or directory', 'whole CUDA toolkit'),
         ('something else', r'`pip install` failed.*setup\.log'),
     ],
 )
