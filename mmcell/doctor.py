@@ -57,7 +57,10 @@ class Finding:
 
 def examine() -> list[Finding]:
     """Look at everything, in the order in which an installation is made."""
-    return [_python(), *_packages(), *_operators(), *_devices()]
+    findings = [_python(), *_packages(), *_operators()]
+    if not any(finding.problem for finding in findings):
+        findings.append(_plugin())
+    return [*findings, *_devices()]
 
 
 def report(findings: list[Finding]) -> str:
@@ -207,6 +210,16 @@ def _roi_align_is_right(device: str) -> bool:
     box = torch.tensor([[0.0, 1.0, 1.0, 5.0, 5.0]], device=device)
     pooled = roi_align(columns, box, (2, 2), 1.0, 2, 'avg', True)
     return torch.allclose(pooled[0, 0].cpu(), torch.tensor([[1.5, 3.5], [1.5, 3.5]]))
+
+
+def _plugin() -> Finding:
+    """Whether MMDetection's registries take mmcell: what it imports itself may be missing."""
+    name = 'mmcell in MMDetection'
+    error = _import_error('mmcell.plugin')
+    if not error:
+        return Finding(name, 'registered')
+    remedy = _install('onedl-mmdetection')  # what it needs itself comes along
+    return Finding(name, 'not registered', '', f'{BROKEN}: {error}', remedy)
 
 
 def _devices() -> Iterator[Finding]:

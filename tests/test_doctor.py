@@ -137,6 +137,17 @@ def test_cpu_operators_beside_a_gpu_are_rebuilt_with_cuda(monkeypatch):
     assert problems()['mmcv operators on cuda'].remedy.startswith('export FORCE_CUDA=1\n')
 
 
+def test_what_mmdetection_lacks_itself_is_said(monkeypatch):
+    assert by_name('mmcell in MMDetection').problem == ''
+    monkeypatch.delitem(sys.modules, 'mmcell.plugin', raising=False)
+    monkeypatch.delitem(sys.modules, 'mmcell.datasets.cell_dataset', raising=False)
+    monkeypatch.setitem(sys.modules, 'mmdet.datasets', None)
+    finding = problems()['mmcell in MMDetection']
+    assert 'mmdet.datasets' in finding.problem
+    assert finding.remedy.endswith("onedl-mmdetection'")
+    assert doctor.main() == 1
+
+
 def test_an_unused_gpu_is_a_note_that_leaves_the_exit_code_alone(monkeypatch, capsys):
     import torch
 
