@@ -16,6 +16,7 @@ def fuse_instance_masks(
     boxes: Tensor,
     mode: str = 'residual_attention',
     detach: bool = False,
+    weights: Tensor | None = None,
 ) -> Tensor:
     """Fold one image's instance masks into its semantic logits, in list order.
 
@@ -29,6 +30,9 @@ def fuse_instance_masks(
     ``residual_attention``  F <- F * (1 + P) (TIP 2021, Algorithm 1)
     ======================  ==============================================
 
+    With weights, box i has ``w_i M`` for M, ``P ** w_i`` and ``(1 + P) ** w_i`` for the factors:
+    boxes of one object whose weights sum to 1 count as one.
+
     Args:
         semantic_logits: (C, H, W), raw scores. Not modified.
         masks: (N, C, M, M), mask logits on the RoI grid; channel c acts on semantic class c.
@@ -37,6 +41,7 @@ def fuse_instance_masks(
         mode: one of ``FUSION_MODES``.
         detach: cut the gradient to the masks, as the authors' code does. By default it flows: that
             the mask generator learns from the semantic task is the papers' stated purpose.
+        weights: (N,) of each box, >= 0; all 1 if None. ``replacement`` does not use them.
 
     Returns:
         (C, H, W), a new tensor in float32 or the wider dtype of ``semantic_logits``.
@@ -67,7 +72,8 @@ def fuse_instance_masks(
             return logits.clone()
         placed = [_place(values, whole, clipped, batch, (height, width)) for batch in batches]
         patches, flat, owner = (torch.cat(parts, dim=-1) for parts in zip(*placed, strict=True))
-        fused = _combine(logits.flatten(1), patches, flat, owner, mode)
+        shares = None if weights is None else weights.to(logits)[owner]
+        fused = _combine(logits.flatten(1), patches, flat, owner, mode, shares)
     return fused.reshape(num_channels, height, width)
 
 
@@ -89,8 +95,18 @@ def _place(
     return patches.transpose(0, 1).flatten(1), flat.flatten(), owner.flatten()
 
 
-def _combine(logits: Tensor, patches: Tensor, flat: Tensor, owner: Tensor, mode: str) -> Tensor:
-    """Apply (C, T) ``patches`` at the pixels ``flat`` of (C, P) ``logits``; pixel P is no one's."""
+def _combine(
+    logits: Tensor,
+    patches: Tensor,
+    flat: Tensor,
+    owner: Tensor,
+    mode: str,
+    shares: Tensor | None,
+) -> Tensor:
+    """Apply (C, T) ``patches`` at the pixels ``flat`` of (C, P) ``logits``; pixel P is no one's.
+
+    ``shares`` (T,) are the weights of the patches' boxes, None if all are 1.
+    """
     num_channels, num_pixels = logits.shape
     if mode == 'replacement':
         # The last box in the list owns a shared pixel.
@@ -99,6 +115,8 @@ def _combine(logits: Tensor, patches: Tensor, flat: Tensor, owner: Tensor, mode:
         return logits.index_copy(1, flat[wins], patches[:, wins])
 
     def add_up(addends: Tensor) -> Tensor:
+        if shares is not None:
+            addends = addends * shares
         sums = addends.new_zeros(num_channels, num_pixels + 1)
         return sums.index_add(1, flat, addends)[:, :-1]
 

@@ -7,11 +7,12 @@ import torch.nn.functional as F
 from mmcell.functional.fusion import FUSION_MODES, fuse_instance_masks
 
 
-def fuse_one_by_one(semantic_logits, masks, boxes, mode):
+def fuse_one_by_one(semantic_logits, masks, boxes, mode, weights=None):
     """The plain loop over boxes."""
     fused = semantic_logits.clone()
+    weights = torch.ones(len(boxes)) if weights is None else weights
     height, width = fused.shape[-2:]
-    for mask, (x1, y1, x2, y2) in zip(masks, boxes.tolist(), strict=True):
+    for mask, (x1, y1, x2, y2), weight in zip(masks, boxes.tolist(), weights, strict=True):
         x1, y1, x2, y2 = math.floor(x1), math.floor(y1), math.ceil(x2), math.ceil(y2)
         top, left, bottom, right = max(y1, 0), max(x1, 0), min(y2, height), min(x2, width)
         if top >= bottom or left >= right:
@@ -22,9 +23,9 @@ def fuse_one_by_one(semantic_logits, masks, boxes, mode):
         below = fused[:, top:bottom, left:right].clone()
         fused[:, top:bottom, left:right] = {
             'replacement': patch,
-            'summation': below + patch,
-            'attention': below * patch,
-            'residual_attention': below * (1 + patch),
+            'summation': below + weight * patch,
+            'attention': below * patch**weight,
+            'residual_attention': below * (1 + patch) ** weight,
         }[mode]
     return fused
 
@@ -64,14 +65,17 @@ def test_each_mode_on_a_flat_mask(mode, expected):
 
 @pytest.mark.parametrize('mode', FUSION_MODES)
 @pytest.mark.parametrize('seed', range(3))
-def test_equals_the_loop_over_boxes_forward_and_backward(mode, seed):
+@pytest.mark.parametrize('weighted', [False, True])
+def test_equals_the_loop_over_boxes_forward_and_backward(mode, seed, weighted):
     logits, masks, boxes = random_case(seed=seed)
-    weights = torch.randn(logits.shape, generator=torch.Generator().manual_seed(9))
+    generator = torch.Generator().manual_seed(9)
+    gradient = torch.randn(logits.shape, generator=generator)
+    weights = torch.rand(len(boxes), generator=generator) if weighted else None
     results = []
     for fuse in (fuse_instance_masks, fuse_one_by_one):
         leaves = [logits.clone().requires_grad_(), masks.clone().requires_grad_()]
-        fused = fuse(*leaves, boxes, mode)
-        (fused * weights).sum().backward()
+        fused = fuse(*leaves, boxes, mode, weights=weights)
+        fused.backward(gradient)
         results.append((fused.detach(), *(leaf.grad for leaf in leaves)))
     for ragged, loop in zip(*results, strict=True):
         scale = loop.abs().max()

@@ -27,6 +27,11 @@ model = dict(
     semantic_head=dict(
         type='GCNSemanticHead', in_channels=[64, 128, 256, 512], num_classes=num_classes
     ),
-    instance_semantic_head=dict(type='RAFF', in_channels=channels, num_classes=num_classes),
+    instance_semantic_head=dict(
+        type='RAFF',
+        in_channels=channels,
+        num_classes=num_classes,
+        per_object=False,  # as in Algorithm 1: the few RoIs here do not overflow
+    ),
     loss_consistency=dict(type='SemanticConsistencyLoss'),
 )

@@ -55,7 +55,8 @@ class PanopticRoIHead(RoiMasksRoIHead):
         Returns:
             ``loss_cls``, ``loss_bbox``, ``loss_mask`` and, with a quality head,
             ``loss_mask_quality``; and for each image the sampled positives with ``bboxes`` (N, 4),
-            regressed and clipped to the image, and ``mask_logits`` (N, C, M, M).
+            regressed and clipped to the image, ``mask_logits`` (N, C, M, M), and ``object_index``
+            (N,), the annotated object that each belongs to.
         """
         annotations, ignored, _ = unpack_gt_instances(batch_data_samples)
         samples = []
@@ -73,8 +74,8 @@ class PanopticRoIHead(RoiMasksRoIHead):
         boxes = self._regressed_boxes(bbox_results['bbox_pred'], samples, batch_data_samples)
         mask_logits = mask_results['mask_preds'].split([len(found) for found in boxes])
         instances = [
-            InstanceData(bboxes=found, mask_logits=logits)
-            for found, logits in zip(boxes, mask_logits, strict=True)
+            InstanceData(bboxes=found, mask_logits=logits, object_index=sample.pos_assigned_gt_inds)
+            for found, logits, sample in zip(boxes, mask_logits, samples, strict=True)
         ]
         return losses, instances
 

@@ -28,6 +28,10 @@ class RAFF(BaseModule):
         num_classes: object classes; scores have one channel more, background first.
         mode: how masks are fused, see :func:`mmcell.functional.fusion.fuse_instance_masks`.
         detach: cut the gradient from the fused map to the masks (the authors' code does).
+        per_object: the masks of all RoIs that belong to one object have the weight of one mask, so
+            that where n objects overlap the map grows by 2^n at most. False: every RoI counts, as
+            in Algorithm 1; with dozens of RoIs per object, in images of few objects, the map then
+            grows by 2^dozens, which ends in infinite losses.
         loss_weight: a1 in PFFNet's eq. 5 (0.1); 1 in Cell R-CNN V2.
         init_cfg: MMEngine initialisation.
 
@@ -42,6 +46,7 @@ class RAFF(BaseModule):
         num_classes: int,
         mode: str = 'residual_attention',
         detach: bool = False,
+        per_object: bool = True,
         loss_weight: float = 0.1,
         init_cfg: dict | None = None,
     ) -> None:
@@ -50,6 +55,7 @@ class RAFF(BaseModule):
             raise ValueError(f'mode must be one of {FUSION_MODES}, got {mode!r}')
         channels = num_classes + 1
         self.mode, self.detach, self.loss_weight = mode, detach, loss_weight
+        self.per_object = per_object
         self.to_classes = nn.Conv2d(in_channels, channels, 1)
         self.score = nn.Sequential(
             nn.Conv2d(channels, channels, 3, padding=1),
@@ -65,7 +71,8 @@ class RAFF(BaseModule):
         Args:
             finest: (B, in_channels, H / 4, W / 4), P2.
             instances: per image, ``bboxes`` (N, 4) in pixels and ``mask_logits``
-                (N, num_classes + 1, M, M).
+                (N, num_classes + 1, M, M); with ``per_object`` also ``object_index`` (N,) int64,
+                equal for RoIs of one object.
             image_size: height and width of the input batch in pixels.
 
         Returns:
@@ -73,7 +80,10 @@ class RAFF(BaseModule):
         """
         semantic = F.interpolate(self.to_classes(finest), image_size, mode='nearest')
         fused = [
-            fuse_instance_masks(logits, found.mask_logits, found.bboxes, self.mode, self.detach)
+            fuse_instance_masks(
+                *(logits, found.mask_logits, found.bboxes, self.mode, self.detach),
+                weights=_shares(found.object_index) if self.per_object else None,
+            )
             for logits, found in zip(semantic, instances, strict=True)
         ]
         return self.score(torch.stack(fused))
@@ -82,3 +92,10 @@ class RAFF(BaseModule):
         """Cross entropy of (B, C, H, W) logits against (B, H, W) labels, 255 ignored."""
         loss = self.loss_weight * semantic_cross_entropy(logits, semantic_map)
         return {'loss_instance_semantic': loss}
+
+
+def _shares(object_index: Tensor) -> Tensor:
+    """(N,) weights: those of each object sum to 1."""
+    if not len(object_index):
+        return object_index.float()
+    return 1 / object_index.bincount()[object_index]

@@ -85,6 +85,8 @@ def test_instances_carry_the_mask_logits_of_their_image_with_gradient(observe):
     assert joined.equal(seen.masks.result['mask_preds'])
     assert joined.shape[1:] == (4, 28, 28)
     assert joined.requires_grad
+    for found, sample in zip(seen.instances, seen.samples, strict=True):
+        assert found.object_index.equal(sample.pos_assigned_gt_inds)
     assert not any(found.bboxes.requires_grad for found in seen.instances)
 
 

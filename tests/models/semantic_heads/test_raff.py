@@ -11,7 +11,8 @@ def some_instances(boxes, channels=2, seed=0):
     boxes = torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4)
     generator = torch.Generator().manual_seed(seed)
     logits = torch.randn(len(boxes), channels, 8, 8, generator=generator)
-    return InstanceData(bboxes=boxes, mask_logits=logits)
+    index = torch.arange(len(boxes))
+    return InstanceData(bboxes=boxes, mask_logits=logits, object_index=index)
 
 
 @pytest.fixture
@@ -87,6 +88,27 @@ def test_masks_reach_one_pixel_beyond_their_box(head, finest, instances):
     assert changed.any(1).nonzero().flatten()[[0, -1]].tolist() == [3, 15]
 
 
+def test_rois_of_one_object_count_as_one(head, finest):
+    one = some_instances([[3.0, 4, 20, 15]])
+    same = InstanceData.cat([one] * 40)  # the object's number is the same
+    expected = head(finest, [one, NOTHING[1]], (32, 40))
+    torch.testing.assert_close(head(finest, [same, NOTHING[1]], (32, 40)), expected)
+    head.per_object = False
+    with_all = head(finest, [same, NOTHING[1]], (32, 40))
+    assert with_all.abs().max() > 1000 * expected.abs().max()
+
+
+def test_rois_of_two_objects_count_as_two(head, finest):
+    boxes = [[3.0, 4, 20, 15], [3.0, 4, 20, 15], [10.0, 8, 30, 31]]
+    found = some_instances(boxes)
+    found.object_index = torch.tensor([5, 5, 2])
+    upsampled = F.interpolate(head.to_classes(finest), scale_factor=4, mode='nearest')
+    weights = torch.tensor([0.5, 0.5, 1.0])
+    fused = fuse_instance_masks(upsampled[0], found.mask_logits, found.bboxes, weights=weights)
+    expected = head.score(torch.stack([fused, upsampled[1]]))
+    torch.testing.assert_close(head(finest, [found, NOTHING[1]], (32, 40)), expected)
+
+
 @pytest.mark.parametrize('image_size', [(30, 37), (32, 40), (29, 38)])
 def test_scores_are_as_large_as_the_image(head, finest, instances, image_size):
     assert head(finest, instances, image_size).shape == (2, 2, *image_size)
@@ -129,7 +151,8 @@ def test_gradient_is_right():
     boxes = torch.tensor([[0.5, 1.5, 4, 6], [2.0, 2, 7, 7]])
 
     def score(finest, mask_logits):
-        found = InstanceData(bboxes=boxes, mask_logits=mask_logits)
+        index = torch.zeros(2, dtype=torch.int64)
+        found = InstanceData(bboxes=boxes, mask_logits=mask_logits, object_index=index)
         return head(finest, [found], (8, 8))
 
     assert torch.autograd.gradcheck(score, (finest, mask_logits))
