@@ -203,7 +203,8 @@ def _run(work: _Work, pickled_item: bytes) -> bytes:
             _prepare_process(work.threads)
             _take_gpu()
             function, item = _built_once(work), pickle.loads(pickled_item)
-        return pickle.dumps(function(item), protocol=pickle.HIGHEST_PROTOCOL)
+        result = function(item)
+    return pickle.dumps(result, protocol=pickle.HIGHEST_PROTOCOL)
 
 
 def _prepare_process(threads: int) -> None:
@@ -265,7 +266,7 @@ def _local_cluster(workers: int) -> Iterator[Any]:
         dask.config.set({'logging.distributed': 'critical'}),
         LocalCluster(
             n_workers=workers,
-            threads_per_worker=1,
+            threads_per_worker=2,  # one computes while the other hands over what it has
             processes=True,
             dashboard_address='localhost:0',  # a free port: 8787 may be another cluster's
             silence_logs='CRITICAL',

@@ -141,12 +141,13 @@ class LabelImage:
         return tile
 
     def _load(self, row: int, column: int) -> Tile:
-        tile = np.zeros((TILE, TILE), np.int32)
-        if (row, column) in self._stored:
-            offset, length = self._stored[row, column]
-            assert self._file is not None
-            self._file.seek(offset)
-            imagecodecs.zstd_decode(self._file.read(length), out=tile.ravel().view(np.uint8))
+        if (row, column) not in self._stored:
+            return np.zeros((TILE, TILE), np.int32)
+        offset, length = self._stored[row, column]
+        assert self._file is not None
+        self._file.seek(offset)
+        tile = np.empty((TILE, TILE), np.int32)
+        imagecodecs.zstd_decode(self._file.read(length), out=tile.ravel().view(np.uint8))
         return tile
 
     def _store(self, key: tuple[int, int], tile: Tile) -> None:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from fractions import Fraction
 from pathlib import Path
@@ -13,13 +17,14 @@ import numpy.typing as npt
 import tifffile
 
 from mmcell.inference.writers.base import Batch, FileWriter, ImageContext
-from mmcell.inference.writers.label_image import TILE, LabelImage
+from mmcell.inference.writers.label_image import TILE, LabelImage, Tile
 
 # Larger images are tiled and get a pyramid. Below it, strips, which ImageJ reads without plugins.
 _MAX_STRIP_PIXELS = 4096 * 4096
 _CLASSIC_TIFF_BYTES = 2**32 - 2**25
 _UM_PER_CM = 10_000
 _LARGEST_LONG = 2**32 - 1
+_MAX_THREADS = 4  # reading the tiles back does not keep more of them busy
 
 
 class LabelsWriter(FileWriter):
@@ -60,10 +65,11 @@ class LabelsWriter(FileWriter):
         with (
             tifffile.TiffWriter(self.part, bigtiff=bound > _CLASSIC_TIFF_BYTES, ome=True) as tiff,
             closing(self._image.pyramid()) as pyramid,
+            ThreadPoolExecutor(min(_MAX_THREADS, os.cpu_count() or 1)) as pool,
         ):
             for k, (size, tiles) in enumerate(pyramid):
                 tiff.write(
-                    (_encoded(tile.astype(dtype, copy=False)) for _, _, tile in tiles),
+                    _encoded((tile for _, _, tile in tiles), dtype, pool),
                     shape=size,
                     dtype=dtype,
                     tile=(TILE, TILE),
@@ -74,9 +80,22 @@ class LabelsWriter(FileWriter):
                 )
 
 
-def _encoded(tile: npt.NDArray[np.integer]) -> bytes:
-    """Deflate by zlib-ng: faster than tifffile's, and larger."""
-    return imagecodecs.zlibng_encode(tile, level=2)
+def _encoded(
+    tiles: Iterable[Tile], dtype: npt.DTypeLike, pool: ThreadPoolExecutor
+) -> Iterator[bytes]:
+    """Deflate, in the order of the tiles, by threads that are a few tiles ahead."""
+    waiting: deque[Future[bytes]] = deque()
+    for tile in tiles:
+        waiting.append(pool.submit(_deflated, tile, dtype))
+        if len(waiting) > 2 * _MAX_THREADS:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
+
+
+def _deflated(tile: Tile, dtype: npt.DTypeLike) -> bytes:
+    """By zlib-ng: faster than tifffile's, and larger."""
+    return imagecodecs.zlibng_encode(tile.astype(dtype, copy=False), level=2)
 
 
 def label_dtype(largest_id: int) -> npt.DTypeLike:
