@@ -61,6 +61,8 @@ def fuse_instance_masks(
             f'masks must be (N, C, M, M) with N = {len(boxes)} boxes and C = {num_channels} '
             f'semantic channels, got {tuple(masks.shape)}'
         )
+    if weights is not None and weights.shape != (len(boxes),):
+        raise ValueError(f'weights must be ({len(boxes)},), got {tuple(weights.shape)}')
     # Products over many boxes lose half precision's few digits: fuse in float32 under autocast.
     with torch.autocast(semantic_logits.device.type, enabled=False):
         logits = semantic_logits.to(torch.promote_types(semantic_logits.dtype, torch.float32))

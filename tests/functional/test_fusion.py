@@ -157,6 +157,8 @@ def test_unknown_mode_and_wrong_shapes_are_refused():
         fuse_instance_masks(logits, masks, boxes, 'replace')
     with pytest.raises(ValueError, match='C = 2'):
         fuse_instance_masks(logits, masks[:, :1], boxes)
+    with pytest.raises(ValueError, match=r'weights must be \(40,\), got \(3,\)'):
+        fuse_instance_masks(logits, masks, boxes, weights=torch.ones(3))
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a CUDA device')
