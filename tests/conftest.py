@@ -1,6 +1,7 @@
 import inspect
 import json
 import os
+import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+import torch
 from hypothesis import settings
 
 from mmcell.engine.memory import keep_freed_memory
@@ -18,6 +20,14 @@ settings.load_profile('mmcell')
 
 # Training steps on a CPU otherwise wait for page faults, as the tools would.
 keep_freed_memory()
+
+
+@pytest.fixture(autouse=True)
+def seeds() -> None:
+    """The same random numbers for a test whatever ran before it: transforms draw from all three."""
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)
 
 
 @pytest.fixture(scope='session')
