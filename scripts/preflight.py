@@ -86,7 +86,7 @@ def check_compiler(cuda: bool) -> None:
         raise SetupError(NO_NVCC)
 
 
-def wheels_cuda_headers(site_packages: Path) -> str:
+def wheels_cuda_headers(venv: Path) -> str:
     """CPATH for compiling: folders of the headers that the CUDA toolkit here lacks.
 
     nvcc also comes alone, without the libraries whose headers torch's own ask for; the wheels that
@@ -98,7 +98,7 @@ def wheels_cuda_headers(site_packages: Path) -> str:
     folders = [os.environ['CPATH']] if os.environ.get('CPATH') else []
     for name in ('cublas_v2.h', 'cusolverDn.h', 'cusparse.h'):
         if not any((toolkit / 'include' / name).exists() for toolkit in toolkits):
-            found = site_packages.glob(f'nvidia/*/include/{name}')
+            found = venv.glob(f'lib/python3*/site-packages/nvidia/*/include/{name}')
             folders += [str(path.parent) for path in found]
     return os.pathsep.join(dict.fromkeys(folders))
 

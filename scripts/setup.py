@@ -162,11 +162,10 @@ class Setup:
     def build_mmcv(self, version: str) -> Path:
         """Compile mmcv's operators into a wheel, kept per torch; goes on with what is compiled."""
         query = (
-            'import sys, sysconfig, torch; print(sys.implementation.cache_tag, torch.__version__, '
-            'int(torch.cuda.is_available()), sysconfig.get_path("purelib"))'
+            'import sys, torch; print(sys.implementation.cache_tag, torch.__version__, '
+            'int(torch.cuda.is_available()))'
         )
-        output = subprocess.check_output([str(self.python), '-c', query], text=True)
-        answer = output.strip().split(maxsplit=3)
+        answer = subprocess.check_output([str(self.python), '-c', query], text=True).split()
         cuda = answer[2] == '1' or os.environ.get('FORCE_CUDA') == '1'
         home = self.work / 'wheels' / '-'.join([*answer[:2], 'cuda' if cuda else 'cpu'])
         wheels = list(home.glob(f'onedl_mmcv-{version}-*.whl'))
@@ -189,7 +188,7 @@ class Setup:
         memory_gib = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30
         jobs = max(1, min(os.cpu_count() or 1, int(memory_gib / COMPILE_GIB)))
         options = {'MMCV_WITH_OPS': '1', 'MAX_JOBS': os.environ.get('MAX_JOBS', str(jobs))}
-        if cuda and (headers := wheels_cuda_headers(Path(answer[3]))):
+        if cuda and (headers := wheels_cuda_headers(self.venv)):
             options['CPATH'] = headers
         self.run(*pip, 'wheel', '-v', *apart, '-w', home / 'new', source, **options)
         built = next((home / 'new').glob('*.whl'))

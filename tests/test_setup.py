@@ -256,12 +256,13 @@ def test_a_missing_cuda_compiler_is_said(scripts, monkeypatch, tmp_path):
 
 
 def test_headers_that_the_cuda_toolkit_lacks_are_taken_from_wheels(scripts, monkeypatch, tmp_path):
-    toolkit, site = tmp_path / 'toolkit', tmp_path / 'site-packages'
+    toolkit, venv = tmp_path / 'toolkit', tmp_path / '.venv'
+    site = venv / 'lib/python3.11/site-packages'
     monkeypatch.setenv('CUDA_HOME', str(toolkit))
     monkeypatch.setattr(scripts[1].shutil, 'which', lambda name: None)
     (toolkit / 'include').mkdir(parents=True)
     (toolkit / 'include/cublas_v2.h').touch()
-    assert scripts[1].wheels_cuda_headers(site) == ''
+    assert scripts[1].wheels_cuda_headers(venv) == ''
     for package, name in [
         ('cublas', 'cublas_v2.h'),
         ('cu13', 'cusolverDn.h'),
@@ -270,13 +271,13 @@ def test_headers_that_the_cuda_toolkit_lacks_are_taken_from_wheels(scripts, monk
         (site / 'nvidia' / package / 'include').mkdir(parents=True, exist_ok=True)
         (site / 'nvidia' / package / 'include' / name).touch()
     wheels = str(site / 'nvidia/cu13/include')
-    assert scripts[1].wheels_cuda_headers(site) == wheels
+    assert scripts[1].wheels_cuda_headers(venv) == wheels
     monkeypatch.setenv('CPATH', '/mine')
-    assert scripts[1].wheels_cuda_headers(site) == f'/mine:{wheels}'
+    assert scripts[1].wheels_cuda_headers(venv) == f'/mine:{wheels}'
     for name in ('cusolverDn.h', 'cusparse.h'):
         (toolkit / 'include' / name).touch()
     monkeypatch.delenv('CPATH')
-    assert scripts[1].wheels_cuda_headers(site) == ''
+    assert scripts[1].wheels_cuda_headers(venv) == ''
 
 
 def test_too_small_a_disk_is_said_with_both_figures(scripts, tmp_path):

@@ -96,6 +96,4 @@ class RAFF(BaseModule):
 
 def _shares(object_index: Tensor) -> Tensor:
     """(N,) weights: those of each object sum to 1."""
-    if not len(object_index):
-        return object_index.float()
     return 1 / object_index.bincount()[object_index]
