@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import imagecodecs
 import numpy as np
-import numpy.typing as npt
 import tifffile
 
 from mmcell.inference.writers.base import Batch, FileWriter, ImageContext
-from mmcell.inference.writers.label_image import TILE, LabelImage, Tile
+from mmcell.inference.writers.label_image import TILE, LabelImage
 
 # Larger images are tiled and get a pyramid. Below it, strips, which ImageJ reads without plugins.
 _MAX_STRIP_PIXELS = 4096 * 4096
 _CLASSIC_TIFF_BYTES = 2**32 - 2**25
 _UM_PER_CM = 10_000
 _LARGEST_LONG = 2**32 - 1
-_THREADS = 2  # four are no faster: reading the tiles back takes as long as packing them
 
 
 class LabelsWriter(FileWriter):
@@ -44,12 +37,11 @@ class LabelsWriter(FileWriter):
 
     def finish(self) -> None:
         """Encode the file: only now the largest id is known."""
-        dtype = label_dtype(self._image.largest_id)
-        if np.prod(self._image.size, dtype=np.int64) <= _MAX_STRIP_PIXELS:
+        if np.prod(self._image.level_sizes[0], dtype=np.int64) <= _MAX_STRIP_PIXELS:
             options = _options(self.context.source.mpp)
-            tifffile.imwrite(self.part, self._image.to_array(dtype), metadata=None, **options)
+            tifffile.imwrite(self.part, self._image.to_array(), metadata=None, **options)
         else:
-            self._write_pyramid(dtype)
+            self._write_pyramid()
         self._image.close()
 
     def discard(self) -> None:
@@ -57,49 +49,22 @@ class LabelsWriter(FileWriter):
         self._image.close()
         super().discard()
 
-    def _write_pyramid(self, dtype: npt.DTypeLike) -> None:
-        mpp = self.context.source.mpp
-        bound = 1.4 * np.prod(self._image.size, dtype=np.float64) * np.dtype(dtype).itemsize
-        below = len(self._image.level_sizes()) - 1
-        with (
-            tifffile.TiffWriter(self.part, bigtiff=bound > _CLASSIC_TIFF_BYTES, ome=True) as tiff,
-            closing(self._image.pyramid()) as pyramid,
-            ThreadPoolExecutor(_THREADS) as pool,
-        ):
-            for k, (size, tiles) in enumerate(pyramid):
+    def _write_pyramid(self) -> None:
+        mpp, (whole, *below) = self.context.source.mpp, self._image.level_sizes
+        bound = 1.4 * np.prod(whole, dtype=np.float64) * self._image.dtype.itemsize
+        is_big = bound > _CLASSIC_TIFF_BYTES
+        with tifffile.TiffWriter(self.part, bigtiff=is_big, ome=True) as tiff:
+            for k, (size, tiles) in enumerate(self._image.packed_levels()):
                 tiff.write(
-                    _encoded((tile for _, _, tile in tiles), dtype, pool),
+                    tiles,
                     shape=size,
-                    dtype=dtype,
+                    dtype=self._image.dtype,
                     tile=(TILE, TILE),
-                    subifds=0 if k else below,
+                    subifds=0 if k else len(below),
                     subfiletype=1 if k else 0,
                     metadata=None if k else _ome_metadata(mpp),
                     **_options(mpp, 2**k),
                 )
-
-
-def _encoded(
-    tiles: Iterable[Tile], dtype: npt.DTypeLike, pool: ThreadPoolExecutor
-) -> Iterator[bytes]:
-    """Deflate, in the order of the tiles, by threads that are a few tiles ahead."""
-    waiting: deque[Future[bytes]] = deque()
-    for tile in tiles:
-        waiting.append(pool.submit(_deflated, tile, dtype))
-        if len(waiting) > 2 * _THREADS:
-            yield waiting.popleft().result()
-    while waiting:
-        yield waiting.popleft().result()
-
-
-def _deflated(tile: Tile, dtype: npt.DTypeLike) -> bytes:
-    """By zlib-ng: faster than tifffile's, and larger."""
-    return imagecodecs.zlibng_encode(tile.astype(dtype, copy=False), level=2)
-
-
-def label_dtype(largest_id: int) -> npt.DTypeLike:
-    """uint16 where it holds the ids, else int32, which all label readers know."""
-    return np.uint16 if largest_id <= np.iinfo(np.uint16).max else np.int32
 
 
 def _options(mpp: float | None, downsampling: int = 1) -> dict[str, Any]:

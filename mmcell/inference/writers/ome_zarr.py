@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,10 +42,9 @@ class OmeZarrWriter(FileWriter):
         labels = root.create_group('labels', attributes={'labels': [NAME]})
         cells = labels.create_group(NAME)
         scales = []
-        with closing(self._image.pyramid()) as pyramid:
-            for k, (size, tiles) in enumerate(pyramid):
-                _write_level(size, tiles, cells, str(k))
-                scales.append(2**k * (self.context.source.mpp or 1.0))
+        for k, (size, tiles) in enumerate(self._image.levels()):
+            _write_level(size, tiles, cells, str(k))
+            scales.append(2**k * (self.context.source.mpp or 1.0))
         self._image.close()
         unit = {'unit': 'micrometer'} if self.context.source.mpp else {}
         description = {
@@ -81,6 +79,5 @@ def _write_level(
         chunk_key_encoding={'name': 'v2', 'separator': '/'},
     )
     height, width = size
-    for x, y, tile in tiles:
-        if tile.any():  # what is not written is 0
-            array[y : y + TILE, x : x + TILE] = tile[: height - y, : width - x]
+    for x, y, tile in tiles:  # what is not written is 0
+        array[y : y + TILE, x : x + TILE] = tile[: height - y, : width - x]

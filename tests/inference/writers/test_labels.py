@@ -40,8 +40,8 @@ def test_ids_above_65535_make_an_int32_file(tmp_path, save, squares):
 
 
 def test_65535_is_the_last_id_of_uint16():
-    assert labels.label_dtype(65_535) == np.uint16
-    assert labels.label_dtype(65_536) == np.int32
+    assert label_image.label_dtype(65_535) == np.uint16
+    assert label_image.label_dtype(65_536) == np.int32
 
 
 @pytest.mark.parametrize('size', [(1, 1), (5, 8)])
@@ -82,22 +82,74 @@ def test_bigtiff_where_classic_tiff_might_be_too_small(tmp_path, save, squares, 
         assert tiff.is_bigtiff and (tiff.asarray() == expected).all()
 
 
-def test_tiles_that_leave_memory_come_back(tmp_path, monkeypatch):
-    monkeypatch.setattr(label_image, '_KEPT_TILES', 2)
+def paint_here_and_there(image, count=80, first_id=1):
+    """Objects anywhere, so that every tile leaves memory and returns; gives what is painted."""
     rng = np.random.default_rng(0)
-    size = (1100, 1300)
-    expected = np.zeros(size, np.int32)
-    image = LabelImage(size, tmp_path)
+    height, width = image.level_sizes[0]
+    expected = np.zeros((height, width), np.int32)
     ones, zeros = np.ones(1, np.float32), np.zeros(1, np.int64)
-    for k in range(1, 80):  # here and there, so that all six tiles leave and return
-        y, x = rng.integers(0, 1000), rng.integers(0, 1200)
+    for k in range(first_id, first_id + count):
+        y, x = rng.integers(0, height - 100), rng.integers(0, width - 100)
         part = expected[y : y + 100, x : x + 100]
         patch = (rng.random((100, 100)) < 0.7) & (part == 0)
         part[patch] = k
         box = np.array([[x, y, x + 100, y + 100]])
         image.add(FoundObjects(box, [patch], ones, zeros, np.array([k]), ones))
-        assert len(image._kept) <= 2
-    assert (image.to_array(np.int32) == expected).all()
-    assert image.largest_id == 79
+        assert len(image._kept[0]) <= 2 and len(image._kept[1]) <= 1
+    return expected
+
+
+@pytest.fixture
+def little_memory(monkeypatch):
+    monkeypatch.setattr(label_image, '_KEPT_TILES', 2)
+    monkeypatch.setattr(label_image, '_KEPT_BELOW', 1)
+
+
+def test_tiles_that_leave_memory_come_back(tmp_path, little_memory):
+    image = LabelImage((1100, 2300), tmp_path)
+    expected = paint_here_and_there(image)
+    back = image.to_array()
+    assert (back == expected).all() and back.dtype == np.uint16
     assert not list(tmp_path.iterdir())  # the temporary file has no name
     image.close()
+
+
+def test_levels_hold_every_second_pixel_also_of_tiles_that_returned(tmp_path, little_memory):
+    image = LabelImage((1100, 2300), tmp_path)
+    expected = paint_here_and_there(image)
+    levels = list(image.levels())
+    assert [size for size, _ in levels] == [(1100, 2300), (550, 1150), (275, 575)]
+    for k, (size, tiles) in enumerate(levels):
+        back = np.zeros(size, np.int32)
+        for x, y, tile in tiles:
+            part = back[y : y + 512, x : x + 512]
+            part[:] = tile[: len(part), : part.shape[1]]
+            assert not tile[len(part) :].any() and not tile[:, part.shape[1] :].any()
+        assert (back == expected[:: 2**k, :: 2**k]).all()
+    image.close()
+
+
+def test_tiles_packed_before_ids_became_large_are_packed_anew(
+    tmp_path, save, squares, monkeypatch, little_memory
+):
+    monkeypatch.setattr(labels, '_MAX_STRIP_PIXELS', 0)
+    expected = squares((1500, 1050), side=2, gap=1)
+    assert expected.max() > 70_000
+    save(expected, ['labels'], tmp_path, batch=20_000)
+    with tifffile.TiffFile(tmp_path / FILE) as tiff:
+        levels = tiff.series[0].levels
+        assert {level.dtype for level in levels} == {np.dtype(np.int32)} and len(levels) == 2
+        for k, level in enumerate(levels):
+            assert (level.asarray() == expected[:: 2**k, :: 2**k]).all()
+
+
+def test_objects_that_share_pixels_are_refused(tmp_path):
+    two, zeros = np.ones(2, np.float32), np.zeros(2, np.int64)
+    boxes = np.array([[0, 0, 4, 4], [3, 3, 6, 6]])
+    patches = [np.ones((4, 4), bool), np.ones((3, 3), bool)]
+    for take in (LabelImage.to_array, lambda image: next(image.packed_levels())):
+        image = LabelImage((9, 9), tmp_path)
+        image.add(FoundObjects(boxes, patches, two, zeros, np.array([1, 2]), two))
+        with pytest.raises(ValueError, match='objects share 1 pixels'):
+            take(image)
+        image.close()

@@ -72,4 +72,4 @@ def test_a_former_folder_is_replaced(tmp_path, save):
 
 def test_level_sizes_end_where_the_longer_side_is_small(tmp_path):
     image = label_image.LabelImage((100_000, 3), tmp_path)
-    assert image.level_sizes()[-1] == (782, 1)
+    assert image.level_sizes[-1] == (782, 1)
