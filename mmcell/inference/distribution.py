@@ -3,6 +3,10 @@
 Every worker process builds the function (a model with its weights) once and keeps it. Results come
 in the order of the items, and only a few items per worker are under way, so that memory does not
 grow with their number. What a lost worker had in hand is done again by another.
+
+A function may also be given as two methods, with ``function(item) ==
+function.compute(function.prepare(item))``: then a thread prepares the next item, such as by reading
+it, while this one is computed.
 """
 
 from __future__ import annotations
@@ -16,6 +20,7 @@ import threading
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager, nullcontext
 from typing import Any, NamedTuple, Protocol, TypeVar
 
@@ -36,7 +41,7 @@ RECOUNT_S = 2.0
 KEPT_FUNCTIONS = 2
 
 _kept: OrderedDict[str, Any] = OrderedDict()
-_lock = threading.Lock()
+_lock, _prepare_lock = threading.Lock(), threading.Lock()
 _is_prepared = False
 
 
@@ -100,7 +105,7 @@ def worker_pool(
     if workers and scheduler:
         raise ValueError('give workers (to start) or a scheduler (that has some), not both')
     if not workers and not scheduler:
-        yield in_process
+        yield ahead
         return
     _require_dask()
     with _connect(scheduler) if scheduler else _local_cluster(workers) as client:
@@ -112,10 +117,26 @@ def worker_pool(
 
 
 def in_process(factory: Factory[Item, Result], items: Iterable[Item]) -> Iterator[Result]:
-    """:func:`ordered_map` without workers."""
+    """:func:`ordered_map` without workers, one item after the other."""
     function = factory()
     for item in items:
         yield function(item)
+
+
+def ahead(factory: Factory[Item, Result], items: Iterable[Item]) -> Iterator[Result]:
+    """:func:`ordered_map` without workers: a thread prepares one item more than asked for."""
+    function = factory()
+    if not hasattr(function, 'prepare'):
+        yield from in_process(lambda: function, items)
+        return
+    waiting: deque[Future[Any]] = deque()
+    with ThreadPoolExecutor(1) as pool:
+        for item in items:
+            waiting.append(pool.submit(function.prepare, item))
+            if len(waiting) > 1:
+                yield function.compute(waiting.popleft().result())
+        while waiting:
+            yield function.compute(waiting.popleft().result())
 
 
 def gpu_of_worker(name: object, num_gpus: int) -> int:
@@ -196,14 +217,17 @@ def _result(client: Any, future: Any) -> Any:
 def _run(work: _Work, pickled_item: bytes) -> bytes:
     """On a worker: one item. Pickled here: dask would send each array of a result by itself."""
     # One at a time, also on a worker with several threads: readers and models are not shared.
-    with _lock:
+    with _prepare_lock:
         # What is unpickled first imports what it needs. Later, Python would forget which warnings
         # it has shown, and repeat them for every item.
         with nullcontext() if work.key in _kept else quiet_imports():
             _prepare_process(work.threads)
             _take_gpu()
             function, item = _built_once(work), pickle.loads(pickled_item)
-        result = function(item)
+        can_prepare = hasattr(function, 'prepare')
+        item = function.prepare(item) if can_prepare else item
+    with _lock:
+        result = function.compute(item) if can_prepare else function(item)
     return pickle.dumps(result, protocol=pickle.HIGHEST_PROTOCOL)
 
 

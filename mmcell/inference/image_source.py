@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -24,7 +25,7 @@ class ImageSource(ABC):
 
     Reading takes the memory of the region, not of the image, where the file's format allows it.
     A source can be pickled; the copy opens the file again when it reads. Use it as a context
-    manager, or close it.
+    manager, or close it. Threads may share it: what it does for one, others wait for.
 
     Attributes:
         path: the file.
@@ -59,6 +60,14 @@ class ImageSource(ABC):
         self.dtype = np.dtype(dtype)
         self.mpp = check_mpp(mpp)
         self.axes = axes
+        self._lock = threading.RLock()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != '_lock'}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._lock = threading.RLock()
 
     def read(self, x1: int, y1: int, x2: int, y2: int) -> npt.NDArray[Any]:
         """Read a region.
@@ -83,7 +92,8 @@ class ImageSource(ABC):
                 f'{self.path}: region {(x1, y1, x2, y2)} (x1, y1, x2, y2) is not inside the image '
                 f'of width {width} and height {height}'
             )
-        return self._read_level(0, x1, y1, x2, y2)
+        with self._lock:
+            return self._read_level(0, x1, y1, x2, y2)
 
     def thumbnail(self, max_side: int) -> npt.NDArray[Any]:
         """The whole image, small: averages of the pixels that each of its pixels covers.
@@ -96,12 +106,13 @@ class ImageSource(ABC):
         """
         factor = min(1, max_side / max(self.size))
         height, width = (max(1, round(side * factor)) for side in self.size)
-        sizes = self._level_sizes()
-        large_enough = [k for k, (h, w) in enumerate(sizes) if h >= height and w >= width]
-        level = max(large_enough, default=0)
-        small = self._averaged(
-            level, max(1, min(sizes[level][0] // height, sizes[level][1] // width))
-        )
+        with self._lock:
+            sizes = self._level_sizes()
+            large_enough = [k for k, (h, w) in enumerate(sizes) if h >= height and w >= width]
+            level = max(large_enough, default=0)
+            small = self._averaged(
+                level, max(1, min(sizes[level][0] // height, sizes[level][1] // width))
+            )
         if small.shape[:2] != (height, width):
             channels = np.moveaxis(small, -1, 0)
             resized = [
@@ -132,9 +143,14 @@ class ImageSource(ABC):
     def _read_level(self, level: int, x1: int, y1: int, x2: int, y2: int) -> npt.NDArray[Any]:
         """(h, w, C) of a region in pixels of a level."""
 
-    @abstractmethod
     def close(self) -> None:
         """Let go of the file; reading opens it again."""
+        with self._lock:
+            self._close()
+
+    @abstractmethod
+    def _close(self) -> None:
+        """Let go of the file, if it is open."""
 
     def __enter__(self) -> ImageSource:
         return self
@@ -217,14 +233,13 @@ class StoredSource(ImageSource):
         self._open_file = open_file
         self._opened = opened
 
-    def close(self) -> None:
-        """Let go of the file; reading opens it again."""
+    def _close(self) -> None:
         if self._opened is not None:
             self._opened.close()
             self._opened = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, '_opened': None}
+        return {**super().__getstate__(), '_opened': None}
 
     def _levels(self) -> Sequence[Sliceable]:
         if self._opened is None:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from mmcell.inference.distribution import in_process
+from mmcell.inference.distribution import OrderedMap, ahead, in_process
 from mmcell.inference.network import Network, NetworkSpec, load_network
 from mmcell.inference.options import PredictOptions, make_task, remarks
 from mmcell.inference.prediction import Part, Prediction
@@ -97,18 +97,20 @@ class Model:
         """
         chosen = PredictOptions(mpp=mpp, channels=channels, axes=axes, **options)
 
-        def run(inputs: Iterable[Input]) -> Iterator[Prediction]:
+        def run(inputs: Iterable[Input], ordered_map: OrderedMap) -> Iterator[Prediction]:
             tasks = (
                 make_task(source, self.network, chosen)
                 for each in inputs
                 for source in _sources(each, chosen)
             )
-            return self._predict(tasks, chosen, progress, batch_size)
+            return self._predict(tasks, chosen, progress, batch_size, ordered_map)
 
         if isinstance(x, (np.ndarray, torch.Tensor, str, Path, ImageSource)):
-            (prediction,) = run([_single(x, chosen)])
+            (prediction,) = run([_single(x, chosen)], ahead)
             return prediction
-        return list(run(x)) if isinstance(x, (list, tuple)) else run(x)
+        if isinstance(x, (list, tuple)):
+            return list(run(x, ahead))
+        return run(x, in_process)  # the next image may come only after this one's result
 
     def _predict(
         self,
@@ -116,10 +118,11 @@ class Model:
         options: PredictOptions,
         progress: Progress | None,
         batch_size: int,
+        ordered_map: OrderedMap,
     ) -> Iterator[Prediction]:
         parts: list[Part] = []
         limits: set[str] = set()
-        for event in find_in_images(tasks, in_process, batch_size):
+        for event in find_in_images(tasks, ordered_map, batch_size):
             task = event.task
             if isinstance(event, Found):
                 parts.append(Part.of(event))

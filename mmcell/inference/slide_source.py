@@ -69,14 +69,13 @@ class SlideSource(ImageSource):
             axes='YXS',
         )
 
-    def close(self) -> None:
-        """Let go of the file; reading opens it again."""
+    def _close(self) -> None:
         if self._slide is not None:
             self._slide.close()
             self._slide = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, '_slide': None}
+        return {**super().__getstate__(), '_slide': None}
 
     def _opened(self) -> Any:
         if self._slide is None:

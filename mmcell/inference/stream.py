@@ -194,6 +194,15 @@ class _TileFailure:
         return _TileFailure, (self.error,)
 
 
+class _Window(NamedTuple):
+    """A tile that is read."""
+
+    task: ImageTask
+    index: int
+    stored: npt.NDArray[Any]
+    rgb: npt.NDArray[np.uint8]
+
+
 _TileOutcome = tuple[TileResult, tuple[str, ...]] | _TileFailure
 
 
@@ -207,24 +216,32 @@ class _TileWork:
 
     def __call__(self, items: Sequence[_TileItem]) -> list[_TileOutcome]:
         """Read, show to the network and sort out; an outcome for each item."""
-        items = [item._replace(task=self._task or self._kept(item)) for item in items]
-        outcomes: list[Any] = [None] * len(items)
+        return self.compute(self.prepare(items))
+
+    def prepare(self, items: Sequence[_TileItem]) -> list[_Window | _TileFailure]:
+        """Read."""
+        return [self._read(self._task or self._kept(item), item.index) for item in items]
+
+    def compute(self, windows: Sequence[_Window | _TileFailure]) -> list[_TileOutcome]:
+        """Show to the network and sort out; an outcome for each window."""
+        outcomes: list[Any] = list(windows)
         together: dict[Any, list[int]] = {}
-        stored: dict[int, npt.NDArray[Any]] = {}
-        for k, (_, task, index) in enumerate(items):
-            try:
-                stored[k] = task.source.read(*task.plan[index].window)
-                together.setdefault(task.detect_factory, []).append(k)
-            except Exception as error:  # whatever is wrong with one image, the others count
-                outcomes[k] = _TileFailure(error)
+        for k, window in enumerate(windows):
+            if isinstance(window, _Window):
+                together.setdefault(window.task.detect_factory, []).append(k)
         for factory, members in together.items():
-            windows = [items[k].task.display_range.to_rgb8(stored[k]) for k in members]
-            for k, found in zip(members, self._detect(factory, windows), strict=True):
-                if isinstance(found, _TileFailure):
-                    outcomes[k] = found
-                else:
-                    outcomes[k] = _sorted_out(items[k], stored[k], found), found.limits
+            pictures = [outcomes[k].rgb for k in members]
+            for k, found in zip(members, self._detect(factory, pictures), strict=True):
+                is_failure = isinstance(found, _TileFailure)
+                outcomes[k] = found if is_failure else _sorted_out(outcomes[k], found)
         return outcomes
+
+    def _read(self, task: ImageTask, index: int) -> _Window | _TileFailure:
+        try:
+            stored = task.source.read(*task.plan[index].window)
+            return _Window(task, index, stored, task.display_range.to_rgb8(stored))
+        except Exception as error:  # whatever is wrong with one image, the others count
+            return _TileFailure(error)
 
     def _kept(self, item: _TileItem) -> ImageTask:
         """The image of an item as it came first, so that its file is opened once."""
@@ -250,14 +267,15 @@ class _TileWork:
             return [found for window in windows for found in self._detect(factory, [window])]
 
 
-def _sorted_out(item: _TileItem, stored: npt.NDArray[Any], found: FoundObjects) -> TileResult:
-    tile = item.task.plan[item.index]
+def _sorted_out(window: _Window, found: FoundObjects) -> _TileOutcome:
+    task, index, stored, _ = window
+    tile = task.plan[index]
     x, y, *_ = tile.window
-    settled, candidates = sort_out(found.moved(x, y), tile, item.task.plan)
+    settled, candidates = sort_out(found.moved(x, y), tile, task.plan)
     x1, y1, x2, y2 = tile.region
     has_objects = len(settled) or len(candidates.objects)
     pixels = stored[y1 - y : y2 - y, x1 - x : x2 - x] if has_objects else None
-    return TileResult(item.index, settled, candidates, pixels, (x1, y1))
+    return TileResult(index, settled, candidates, pixels, (x1, y1)), found.limits
 
 
 @dataclass

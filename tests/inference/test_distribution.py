@@ -2,6 +2,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -11,6 +12,7 @@ from mmcell.engine.errors import UserError
 from mmcell.inference import distribution
 from mmcell.inference.distribution import (
     ITEMS_PER_WORKER,
+    ahead,
     gpu_of_worker,
     ordered_map,
     worker_pool,
@@ -93,6 +95,58 @@ def test_in_process_the_factory_is_called_once_and_items_are_taken_one_by_one():
     assert built == [1]
 
 
+class InTwoSteps:
+    """Notes who prepares and who computes; the first item waits for the next to be prepared."""
+
+    def __init__(self):
+        self.prepared, self.computed, self.is_next_prepared = [], [], threading.Event()
+
+    def prepare(self, item):
+        self.prepared.append((item, threading.current_thread() is threading.main_thread()))
+        if item:
+            self.is_next_prepared.set()
+        return item * 10
+
+    def compute(self, item):
+        if not item:
+            assert self.is_next_prepared.wait(30)  # while the first is computed
+        self.computed.append(threading.current_thread() is threading.main_thread())
+        return item + 1
+
+    def __call__(self, item):
+        raise AssertionError('in two steps, please')
+
+
+def test_a_thread_prepares_one_item_while_another_is_computed():
+    function, taken = InTwoSteps(), []
+
+    def items():
+        for item in range(4):
+            taken.append(item)
+            yield item
+
+    results = ahead(lambda: function, items())
+    assert next(results) == 1 and taken == [0, 1]
+    assert list(results) == [11, 21, 31]
+    assert function.prepared == [(item, False) for item in range(4)]
+    assert function.computed == [True] * 4
+    assert list(ahead(InTwoSteps, [])) == []
+    assert list(ahead(InTwoSteps, [5])) == [51]
+
+
+def test_what_fails_while_it_is_prepared_ends_its_own_item():
+    class Picky(InTwoSteps):
+        def prepare(self, item):
+            if item == 3:
+                raise OSError('3 is damaged')
+            return item + 1
+
+    results = ahead(Picky, [1, 2, 3, 4])
+    assert [next(results), next(results)] == [3, 4]
+    with pytest.raises(OSError, match='3 is damaged'):
+        next(results)
+
+
 def test_without_workers_dask_is_not_imported():
     program = (
         'import sys; from mmcell.inference.distribution import ordered_map;'
@@ -101,6 +155,20 @@ def test_without_workers_dask_is_not_imported():
     )
     done = subprocess.run([sys.executable, '-c', program], capture_output=True, text=True)
     assert (done.stdout, done.returncode) == ('[1]\n', 0), done.stderr
+
+
+def test_workers_prepare_items_too(run):
+    def build():
+        class Steps:
+            def prepare(self, item):
+                return item * 10
+
+            def compute(self, item):
+                return item + 1
+
+        return Steps()
+
+    assert list(run(build, range(5))) == [1, 11, 21, 31, 41]
 
 
 def test_missing_dask_says_what_to_install(monkeypatch):

@@ -1,4 +1,6 @@
 import pickle
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -36,6 +38,36 @@ def test_copy_in_another_process_reads_the_same():
     with pickle.loads(pickle.dumps(source)) as copy:
         assert (copy.name, copy.mpp, copy.axes) == ('a', 0.5, 'YXS')
         np.testing.assert_array_equal(copy.read(0, 0, 40, 50), RGB)
+
+
+def test_threads_that_share_an_image_wait_for_each_other():
+    """OpenSlide, for one, does not survive it if a slide is closed while it is read."""
+
+    class Slow(ArraySource):
+        inside = most = 0
+
+        def _read_level(self, *region):
+            return self._alone(super()._read_level, *region)
+
+        def _close(self):
+            self._alone(super()._close)
+
+        def _alone(self, do, *args):
+            self.inside += 1
+            self.most = max(self.most, self.inside)
+            time.sleep(0.01)
+            result = do(*args)
+            self.inside -= 1
+            return result
+
+    source = Slow(RGB)
+    doings = [lambda: source.read(0, 0, 9, 9), source.close, lambda: source.thumbnail(9)] * 3
+    threads = [threading.Thread(target=do) for do in doings]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (source.most, source.inside) == (1, 0)
 
 
 @pytest.mark.parametrize('region', [(0, 0, 41, 50), (-1, 0, 5, 5), (3, 3, 3, 9), (0, 0, 5, 51)])

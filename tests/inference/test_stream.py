@@ -7,7 +7,7 @@ import pytest
 from scipy import ndimage
 
 from mmcell.functional.tiling import TilePlan
-from mmcell.inference.distribution import in_process
+from mmcell.inference.distribution import ahead, in_process
 from mmcell.inference.stream import Finished, Found, ImageTask, TileDone, find_in_images
 from mmcell.structures import FoundObjects
 
@@ -72,7 +72,7 @@ def in_chunks_ahead(factory, items):
     yield from [function(item) for item in list(items)]
 
 
-@pytest.mark.parametrize('ordered_map', [in_process, in_chunks_ahead])
+@pytest.mark.parametrize('ordered_map', [in_process, ahead, in_chunks_ahead])
 @pytest.mark.parametrize('batch_size', [1, 2, 5, 100])
 def test_an_image_that_fails_ends_alone(ordered_map, batch_size):
     tasks = [
