@@ -10,13 +10,11 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
+import shapely
 
 Patch = npt.NDArray[np.bool_]
 IntArray = npt.NDArray[np.int64]
 BoxTuple = tuple[int, int, int, int]
-
-# Bounds the memory of one comparison of boxes: 4 bytes per pair of boxes.
-BATCH_PAIRS = 1 << 20
 
 
 def meeting_boxes(first: IntArray, second: IntArray) -> tuple[IntArray, IntArray]:
@@ -27,20 +25,16 @@ def meeting_boxes(first: IntArray, second: IntArray) -> tuple[IntArray, IntArray
         second: (M, 4).
 
     Returns:
-        Two (K,) arrays, positions in ``first`` (ascending) and in ``second``.
+        Two (K,) arrays, positions in ``first`` (ascending) and in ``second`` (ascending for each
+        of ``first``).
     """
-    step = max(BATCH_PAIRS // max(len(second), 1), 1)
-    found = []
-    for start in range(0, len(first), step):
-        x1, y1, x2, y2 = first[start : start + step, :, None].transpose(1, 0, 2)
-        meets = (x1 < second[:, 2]) & (x2 > second[:, 0])
-        meets &= (y1 < second[:, 3]) & (y2 > second[:, 1])
-        rows, columns = np.nonzero(meets)
-        found.append((rows + start, columns))
-    if not found:
-        return np.zeros(0, np.int64), np.zeros(0, np.int64)
-    rows, columns = (np.concatenate(parts) for parts in zip(*found, strict=True))
-    return rows, columns
+    boxes = shapely.box(*first.T), shapely.box(*second.T)
+    rows, columns = shapely.STRtree(boxes[1]).query(boxes[0])  # also those that touch only
+    one, other = first[rows], second[columns]
+    meets = ((one[:, :2] < other[:, 2:]) & (one[:, 2:] > other[:, :2])).all(axis=1)
+    rows, columns = rows[meets], columns[meets]
+    order = np.lexsort((columns, rows))
+    return rows[order], columns[order]
 
 
 def shared_box(first: BoxTuple, second: BoxTuple) -> BoxTuple:
@@ -70,10 +64,14 @@ def tight(patch: Patch, box: BoxTuple) -> tuple[Patch, BoxTuple]:
     return patch[top:bottom, left:right], region
 
 
-def loose_patches(patches: Sequence[Patch]) -> IntArray:
-    """Positions of the patches with an empty outer row or column, or without a pixel."""
-    sides = (side for patch in patches for side in patch.shape)
-    height, width = np.fromiter(sides, np.int64, 2 * len(patches)).reshape(-1, 2).T
+def loose_patches(patches: Sequence[Patch], boxes: IntArray) -> IntArray:
+    """Positions of the patches with an empty outer row or column, or without a pixel.
+
+    Args:
+        patches: N of them.
+        boxes: (N, 4).
+    """
+    width, height = (boxes[:, 2:] - boxes[:, :2]).T
     lengths = height * width
     full = np.flatnonzero(lengths)
     loose = lengths == 0

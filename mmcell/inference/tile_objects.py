@@ -149,7 +149,7 @@ def _whole(boxes: IntArray, tile: Tile, size: tuple[int, int]) -> BoolArray:
 
 def tightened(objects: FoundObjects) -> FoundObjects:
     """Boxes without empty rows and columns, and no empty masks."""
-    loose = loose_patches(objects.patches)
+    loose = loose_patches(objects.patches, objects.boxes)
     if len(loose) == 0:
         return objects
     return _replaced(objects, loose, [tight(*_mask(objects, k)) for k in loose])

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -79,7 +80,8 @@ class FoundObjects:
 
     def with_columns(self, **columns: Any) -> FoundObjects:
         """The objects with other values of some attributes, unchecked."""
-        return FoundObjects.unchecked(**{**vars(self), **columns})
+        same = {field.name: getattr(self, field.name) for field in fields(self)}
+        return FoundObjects.unchecked(**{**same, **columns})
 
     @classmethod
     def unchecked(cls, **columns: Any) -> FoundObjects:
@@ -91,7 +93,7 @@ class FoundObjects:
         vars(objects).update(columns)
         return objects
 
-    @property
+    @cached_property
     def areas(self) -> npt.NDArray[np.int64]:
         """(N,) number of pixels."""
         areas = np.zeros(len(self), dtype=np.int64)

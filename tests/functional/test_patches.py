@@ -17,13 +17,19 @@ def test_boxes_meet_where_they_share_a_pixel_not_an_edge():
     assert [p.tolist() for p in meeting_boxes(first[:0], second)] == [[], []]
 
 
-def test_meeting_boxes_in_batches(monkeypatch):
-    boxes = np.random.default_rng(0).integers(0, 30, (40, 2))
-    boxes = np.concatenate([boxes, boxes + 6], axis=1)
-    whole = meeting_boxes(boxes, boxes[:30])
-    monkeypatch.setattr('mmcell.functional.patches.BATCH_PAIRS', 70)
-    for part, expected in zip(meeting_boxes(boxes, boxes[:30]), whole, strict=True):
-        assert part.tolist() == expected.tolist()
+BOXES = arrays(np.int64, st.tuples(st.integers(0, 8), st.just(2)), elements=st.integers(0, 9))
+
+
+@given(BOXES, BOXES)
+def test_meeting_boxes_are_those_of_all_pairs_that_meet(first, second):
+    first, second = (np.concatenate([low, low + low[::-1] % 4], axis=1) for low in (first, second))
+    expected = [
+        (k, m)
+        for k, one in enumerate(first)
+        for m, other in enumerate(second)
+        if (one[:2] < other[2:]).all() and (other[:2] < one[2:]).all()
+    ]
+    assert list(zip(*meeting_boxes(first, second), strict=True)) == expected
 
 
 def test_a_view_is_a_part_that_can_be_written_to():
@@ -48,4 +54,6 @@ def test_loose_patches_are_those_that_tightening_changes(patches):
         for k, patch in enumerate(patches)
         if patch.size == 0 or tight(patch, (0, 0, *patch.shape[::-1]))[0].shape != patch.shape
     ]
-    assert loose_patches(patches).tolist() == changed
+    sides = [[0, 0, *patch.shape[::-1]] for patch in patches]
+    boxes = np.array(sides, dtype=np.int64).reshape(-1, 4)
+    assert loose_patches(patches, boxes).tolist() == changed

@@ -122,13 +122,9 @@ class Batch:
                 f'object {self.objects.ids[outside.argmax()]} reaches out of the window of '
                 f'{height} x {width} pixels at x, y = {self.corner}'
             )
-        if not self.areas.all():
-            raise ValueError(f'object {self.objects.ids[self.areas.argmin()]} has no pixel')
-
-    @cached_property
-    def areas(self) -> npt.NDArray[np.int64]:
-        """(N,) number of pixels of each object."""
-        return self.objects.areas
+        areas = self.objects.areas
+        if not areas.all():
+            raise ValueError(f'object {self.objects.ids[areas.argmin()]} has no pixel')
 
     @cached_property
     def label_map(self) -> npt.NDArray[np.int32]:
@@ -144,7 +140,7 @@ class Batch:
         masks = list(zip(parts, self.objects.patches, self.objects.ids.tolist(), strict=True))
         for part, patch, label in masks:
             part[patch] = label
-        if np.count_nonzero(painted) != self.areas.sum():
+        if np.count_nonzero(painted) != self.objects.areas.sum():
             losers = [label for part, patch, label in masks if (part[patch] != label).any()]
             raise ValueError(
                 f'objects share pixels, {losers[:5]} lose some: writers take flattened objects'

@@ -71,7 +71,7 @@ class LabelImage:
         if not len(objects):
             return
         self._largest_id = max(self._largest_id, int(objects.ids.max()))
-        self._painted += np.count_nonzero(np.concatenate(objects.patches, axis=None))
+        self._painted += int(objects.areas.sum())
         # An object in several tiles has a part in each.
         low, high = objects.boxes[:, :2], objects.boxes[:, 2:]
         first = low // TILE
