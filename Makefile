@@ -10,8 +10,8 @@ setup:  ## make .venv with the tested stack; a second call takes a moment
 demo: setup  ## train, test and predict on generated cells
 	$(VENV_PYTHON) tools/demo.py
 
-test: setup  ## e.g. make test PYTEST_ARGS='-k fusion'
-	$(VENV_PYTHON) -m pytest $(PYTEST_ARGS)
+test: setup  ## a process per core, up to four; e.g. make test PYTEST_ARGS='-k fusion -n 0'
+	$(VENV_PYTHON) -m pytest -n auto --maxprocesses 4 --dist loadfile $(PYTEST_ARGS)
 
 lint: setup
 	$(VENV_PYTHON) -m ruff check .

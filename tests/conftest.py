@@ -18,6 +18,14 @@ from mmcell.engine.memory import keep_freed_memory
 settings.register_profile('mmcell', derandomize=True, deadline=None)
 settings.load_profile('mmcell')
 
+# Several test processes share the cores, as do the tools that they start.
+_processes = int(os.environ.get('PYTEST_XDIST_WORKER_COUNT', 1))
+if _processes > 1:
+    _threads = max((os.cpu_count() or 1) // _processes, 1)
+    os.environ.setdefault('OMP_NUM_THREADS', str(_threads))
+    torch.set_num_threads(_threads)
+    cv2.setNumThreads(_threads)
+
 # Training steps on a CPU otherwise wait for page faults, as the tools would.
 keep_freed_memory()
 
