@@ -219,7 +219,7 @@ class _TileWork:
         return self.compute(self.prepare(items))
 
     def prepare(self, items: Sequence[_TileItem]) -> list[_Window | _TileFailure]:
-        """Read."""
+        """Read, and scale to what the network sees."""
         return [self._read(self._task or self._kept(item), item.index) for item in items]
 
     def compute(self, windows: Sequence[_Window | _TileFailure]) -> list[_TileOutcome]:
