@@ -28,7 +28,7 @@ from typing import NamedTuple
 from common import MIB, Report
 from slides import label_dark, write_slide
 
-from mmcell.engine.memory import keep_freed_memory
+from mmcell.engine.memory import keep_freed_memory, spare_what_is_loaded
 from mmcell.functional.tiling import TilePlan
 from mmcell.inference.distribution import OrderedMap, worker_pool
 from mmcell.inference.intensity import DisplayRange
@@ -102,6 +102,7 @@ def measure(way: Callable[..., int], workers: int, *args: object) -> Measurement
 
 def _measure(way: Callable[..., int], workers: int, args: tuple[object, ...]) -> Measurement:
     keep_freed_memory()  # as mmcell predict
+    spare_what_is_loaded()
     with worker_pool(workers) as ordered_map:
         start, cpu_start = time.perf_counter(), time.process_time()
         objects = way(ordered_map, *args)

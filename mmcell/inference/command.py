@@ -15,6 +15,7 @@ from rich.progress import Progress as ProgressBar
 
 from mmcell.engine.bfloat16 import half_dtype
 from mmcell.engine.errors import ConfigError
+from mmcell.engine.memory import spare_what_is_loaded
 from mmcell.inference.distribution import worker_pool
 from mmcell.inference.dry_run import as_table, look_at, seconds_per_tile
 from mmcell.inference.network import Network, NetworkSpec, load_network
@@ -98,6 +99,7 @@ class PredictCommand:
         folder = RunFolder(
             self.out, record, self.save, resume=self.resume, overwrite=self.overwrite
         )
+        spare_what_is_loaded()
         with (
             worker_pool(self.workers, self.scheduler) as ordered_map,
             folder,

@@ -239,11 +239,12 @@ def _prepare_process(threads: int) -> None:
     import cv2
     import torch
 
-    from mmcell.engine.memory import keep_freed_memory
+    from mmcell.engine.memory import keep_freed_memory, spare_what_is_loaded
 
     torch.set_num_threads(threads)
     cv2.setNumThreads(threads)
     keep_freed_memory()  # dask sets glibc to give back more than by default
+    spare_what_is_loaded()
     _is_prepared = True
 
 

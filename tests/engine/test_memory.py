@@ -29,3 +29,21 @@ def test_freed_memory_is_used_again_without_page_faults():
         for mode in ('given_back', 'kept')
     }
     assert faults['kept'] < 0.2 * faults['given_back']
+
+
+def test_what_is_loaded_is_spared_and_what_follows_is_still_collected():
+    frozen = subprocess.run(
+        [
+            sys.executable,
+            '-c',
+            'import gc, weakref; from mmcell.engine.memory import spare_what_is_loaded\n'
+            'class Node: pass\n'
+            'old = Node(); spare_what_is_loaded(); assert gc.get_freeze_count() > 1000\n'
+            'assert not any(each is old for each in gc.get_objects())\n'
+            'new = Node(); new.itself = new; gone = weakref.ref(new); del new\n'
+            'gc.collect(); assert gone() is None',
+        ],
+        capture_output=True,
+        text=True,
+    )
+    assert frozen.returncode == 0, frozen.stderr

@@ -86,11 +86,10 @@ class LabelImage:
         parts = [tiles, start - tiles * TILE, stop - tiles * TILE, start - low[k], stop - low[k]]
         order = np.lexsort(tiles.T)  # tile after tile
         key = None
-        for number, label, (x, y, x1, y1, x2, y2, left, top, right, bottom) in zip(
-            k[order].tolist(),
-            objects.ids[k][order].tolist(),
-            np.concatenate(parts, axis=1)[order].tolist(),
-            strict=True,
+        columns = np.concatenate([k[:, None], objects.ids[k, None], *parts], axis=1)[order].T
+        # No list per object: Python would look through all it holds for garbage, again and again.
+        for number, label, x, y, x1, y1, x2, y2, left, top, right, bottom in zip(
+            *columns.tolist(), strict=True
         ):
             if key != (y, x):
                 key = (y, x)
