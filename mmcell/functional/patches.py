@@ -12,6 +12,8 @@ import numpy as np
 import numpy.typing as npt
 import shapely
 
+from mmcell.functional.rle import numbers_within
+
 Patch = npt.NDArray[np.bool_]
 IntArray = npt.NDArray[np.int64]
 BoxTuple = tuple[int, int, int, int]
@@ -93,10 +95,7 @@ def _any_along(
     values: Patch, first: IntArray, step: IntArray | int, count: IntArray
 ) -> npt.NDArray[np.bool_]:
     """Whether each of N strided runs of ``count`` > 0 values holds a True."""
-    ends = count.cumsum()
-    starts = ends - count
-    position = np.arange(ends[-1]) - np.repeat(starts, count)
-    entries = np.repeat(first, count) + position * np.repeat(
+    entries = np.repeat(first, count) + numbers_within(count) * np.repeat(
         np.broadcast_to(step, count.shape), count
     )
-    return np.logical_or.reduceat(values[entries], starts)
+    return np.logical_or.reduceat(values[entries], count.cumsum() - count)

@@ -200,7 +200,7 @@ def _object_runs(rles: Sequence[Rle], size: tuple[int, int]) -> _Runs:
             )
     counts, lengths = _decode(rles)
     owner = np.repeat(np.arange(len(rles)), lengths)
-    within = np.arange(len(counts)) - np.repeat(lengths.cumsum() - lengths, lengths)
+    within = numbers_within(lengths)
     # Every mask fills the image, so the running total restarts at multiples of its size.
     stop = counts.cumsum() - owner * (size[0] * size[1])
     keep = (within % 2 == 1) & (counts > 0)
@@ -212,6 +212,11 @@ def run_pixels(start: IntArray, stop: IntArray) -> IntArray:
     lengths = stop - start
     offset = start - (lengths.cumsum() - lengths)
     return np.arange(lengths.sum()) + np.repeat(offset, lengths)
+
+
+def numbers_within(lengths: IntArray) -> IntArray:
+    """``arange(n)`` for every n in ``lengths``, one after the other."""
+    return run_pixels(np.zeros_like(lengths), lengths)
 
 
 def _decode(rles: Sequence[Rle]) -> tuple[IntArray, IntArray]:

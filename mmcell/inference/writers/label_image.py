@@ -14,6 +14,7 @@ import imagecodecs
 import numpy as np
 import numpy.typing as npt
 
+from mmcell.functional.rle import numbers_within
 from mmcell.structures import FoundObjects
 
 Tile = npt.NDArray[np.int32]
@@ -78,9 +79,7 @@ class LabelImage:
         across, down = ((high - 1) // TILE - first + 1).T
         count = across * down
         k = np.repeat(np.arange(len(objects)), count)
-        row, column = np.divmod(
-            np.arange(len(k)) - np.repeat(count.cumsum() - count, count), across[k]
-        )
+        row, column = np.divmod(numbers_within(count), across[k])
         tiles = first[k] + np.stack([column, row], axis=1)
         start, stop = np.maximum(low[k], tiles * TILE), np.minimum(high[k], (tiles + 1) * TILE)
         parts = [tiles, start - tiles * TILE, stop - tiles * TILE, start - low[k], stop - low[k]]
@@ -148,10 +147,11 @@ class LabelImage:
     def _tiles(self, level: int) -> Iterator[tuple[int, int, Tile]]:
         for row, column in self._keys(level):
             key = (row, column)
-            if key in self._kept[level] or key in self._stored[level]:
-                # Reading moves none into memory, where it would push out another.
-                tile = self._kept[level].get(key)
-                yield column * TILE, row * TILE, self._load(level, key) if tile is None else tile
+            tile = self._kept[level].get(key)
+            if tile is None and key in self._stored[level]:
+                tile = self._load(level, key)  # to look at: it pushes no other out of memory
+            if tile is not None:
+                yield column * TILE, row * TILE, tile
 
     def _packed(self, level: int) -> Iterator[bytes]:
         for key in self._keys(level):
