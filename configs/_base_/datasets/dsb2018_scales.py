@@ -11,4 +11,12 @@ train_pipeline = [
     dict(type='RandomChoice', transforms=scales[:-1]),
     *at_one_scale,
 ]
+test_pipeline = [
+    _base_.test_pipeline[0],
+    # Chosen on training images among 1, 1.25 and 1.5, for PFFNet and Mask R-CNN alike.
+    dict(type='Resize', scale_factor=1.25, keep_ratio=True),
+    *_base_.test_pipeline[2:],
+]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
+val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
+test_dataloader = dict(dataset=dict(pipeline=test_pipeline))
