@@ -63,6 +63,25 @@ def test_weights_are_the_papers(tiny_model):
     assert model.loss_consistency.loss_weight == model.roi_head.mask_quality_head.loss_weight == 1
 
 
+def test_systems_start_from_the_same_features_at_one_seed(tiny_model):
+    pffnet, mask_rcnn, again = (
+        tiny_model(name) for name in ('pffnet_r18_tiny', 'mask_rcnn_r18_tiny', 'pffnet_r18_tiny')
+    )
+    for model, seed in ((pffnet, 3), (mask_rcnn, 3), (again, 4)):
+        torch.manual_seed(seed)
+        torch.rand(len(model.state_dict()))  # as building the heads: more for some systems
+        model.init_weights()
+    shared = [
+        name
+        for name, weight in mask_rcnn.state_dict().items()
+        if name.startswith(('backbone.', 'neck.', 'rpn_head.')) and weight.std() > 0
+    ]
+    first, second, other = (model.state_dict() for model in (pffnet, mask_rcnn, again))
+    assert len(shared) > 20
+    assert [name for name in shared if not torch.equal(first[name], second[name])] == []
+    assert not any(torch.equal(first[name], other[name]) for name in shared)
+
+
 @pytest.mark.parametrize('num_classes', [1, 3])
 def test_every_parameter_gets_a_gradient(tiny_model, losses_of, num_classes):
     model = tiny_model(num_classes=num_classes)
