@@ -1,6 +1,7 @@
 import pytest
 import torch
 from mmdet.models.detectors import MaskRCNN
+from mmdet.registry import MODELS
 
 from mmcell.models.detectors.panoptic_cell_rcnn import PanopticCellRCNN
 from mmcell.structures import RoiMasks
@@ -57,8 +58,9 @@ def test_total_is_the_sum_of_eq_5(tiny_model, losses_of):
     torch.testing.assert_close(twice - once, more, rtol=1e-4, atol=1e-5)
 
 
-def test_weights_are_the_papers(tiny_model):
-    model = tiny_model()
+def test_weights_are_the_papers(model_config):
+    with torch.device('meta'):
+        model = MODELS.build(model_config('pffnet_r101_gn'))
     assert model.semantic_head.loss_weight == model.instance_semantic_head.loss_weight == 0.1
     assert model.loss_consistency.loss_weight == model.roi_head.mask_quality_head.loss_weight == 1
 
