@@ -69,6 +69,18 @@ def canonical(name: str) -> str:
     return re.sub(r'[-_.]+', '-', name.strip()).lower()
 
 
+def join_dispatchers(folder: Path) -> None:
+    """Have mmcv's dispatchers, dozens of files of a page each, compiled as one file.
+
+    A file of them takes a compiler half a minute, nearly all of it for torch's headers.
+    """
+    included = []
+    for path in sorted(folder.glob('*.cpp')):
+        if path.name != 'pybind.cpp':  # long by itself: compiled beside the others
+            included.append(path.rename(path.with_suffix('.inc')).name)
+    (folder / 'dispatchers.cpp').write_text(''.join(f'#include "{name}"\n' for name in included))
+
+
 class Setup:
     """The stages of one installation, in ``root``/.venv."""
 
@@ -183,6 +195,7 @@ class Setup:
             # Python 3.12 warns without a filter; 3.10.11, 3.11.3 and older know none.
             safe = {'filter': 'data'} if hasattr(tarfile, 'data_filter') else {}
             shutil.unpack_archive(str(archive), str(unpacking), **safe)
+            join_dispatchers(unpacking / source.name / 'mmcv/ops/csrc/pytorch')
             (unpacking / source.name).rename(source)
         # Built in its own folder, where the object files stay for the next attempt.
         memory_gib = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30

@@ -190,9 +190,15 @@ from setuptools import setup
 
 assert os.environ['MMCV_WITH_OPS'] == '1'
 compiled = pathlib.Path('compiled.o')
-if 'bdist_wheel' in sys.argv and not compiled.exists():
-    compiled.touch()
-    sys.exit('c++: fatal error: Killed signal terminated program cc1plus')
+if 'bdist_wheel' in sys.argv:
+    sources = pathlib.Path('mmcv/ops/csrc/pytorch')
+    assert sorted(path.name for path in sources.glob('*.cpp')) == ['dispatchers.cpp', 'pybind.cpp']
+    includes = '#include "ball_query.inc"\\n#include "nms.inc"\\n'
+    assert (sources / 'dispatchers.cpp').read_text() == includes
+    assert (sources / 'nms.inc').read_text() == 'nms'
+    if not compiled.exists():
+        compiled.touch()
+        sys.exit('c++: fatal error: Killed signal terminated program cc1plus')
 setup(name='onedl-mmcv', version='2.3.6')
 """
 
@@ -204,7 +210,10 @@ def test_mmcv_is_built_from_where_it_stopped_into_a_wheel_that_is_kept(
     index = tmp_path / 'index'
     index.mkdir()
     with tarfile.open(index / 'onedl_mmcv-2.3.6.tar.gz', 'w:gz') as archive:
-        for name, text in [('setup.py', MMCV_SETUP_PY), ('PKG-INFO', 'Name: onedl-mmcv\n')]:
+        files = {'setup.py': MMCV_SETUP_PY, 'PKG-INFO': 'Name: onedl-mmcv\n'}
+        for name in ('pybind', 'nms', 'ball_query'):
+            files[f'mmcv/ops/csrc/pytorch/{name}.cpp'] = name
+        for name, text in files.items():
             info = tarfile.TarInfo(f'onedl_mmcv-2.3.6/{name}')
             info.size = len(text)
             archive.addfile(info, io.BytesIO(text.encode()))
