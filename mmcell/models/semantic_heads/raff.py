@@ -20,8 +20,9 @@ class RAFF(BaseModule):
     """Residual attention feature fusion on the finest level of the neck (P2).
 
     P2 is brought to the size of the image and to one channel per class, the masks predicted for
-    the positive RoIs are fused in at their regressed boxes, and two convolutions (3x3, 1x1) turn
-    the result into scores. Their loss teaches semantics to the mask generator. Training only.
+    the positive RoIs are fused in at their regressed boxes, and two convolutions (3x3, 1x1; a leaky
+    ReLU between) turn the result into scores. Their loss teaches semantics to the mask generator.
+    Training only.
 
     Args:
         in_channels: channels of P2.
@@ -59,7 +60,8 @@ class RAFF(BaseModule):
         self.to_classes = nn.Conv2d(in_channels, channels, 1)
         self.score = nn.Sequential(
             nn.Conv2d(channels, channels, 3, padding=1),
-            nn.ReLU(inplace=True),
+            # Of two channels a ReLU's can both be 0 everywhere, and no gradient revives them.
+            nn.LeakyReLU(0.1, inplace=True),
             nn.Conv2d(channels, channels, 1),
         )
 

@@ -43,7 +43,7 @@ def test_reads_convolve_upsample_fuse_convolve(head, finest, instances):
         ]
     )
     first, _, last = head.score
-    expected = last(first(fused).relu())
+    expected = last(F.leaky_relu(first(fused), 0.1))
     torch.testing.assert_close(head(finest, instances, (32, 40)), expected)
 
 
@@ -107,6 +107,15 @@ def test_rois_of_two_objects_count_as_two(head, finest):
     fused = fuse_instance_masks(upsampled[0], found.mask_logits, found.bboxes, weights=weights)
     expected = head.score(torch.stack([fused, upsampled[1]]))
     torch.testing.assert_close(head(finest, [found, NOTHING[1]], (32, 40)), expected)
+
+
+def test_learns_where_the_first_convolution_is_negative_everywhere(head, finest, instances):
+    with torch.no_grad():
+        head.score[0].bias.fill_(-1e3)
+    target = torch.randint(2, (2, 32, 40), generator=torch.Generator().manual_seed(0))
+    head.loss(head(finest, instances, (32, 40)), target)['loss_instance_semantic'].backward()
+    assert head.score[0].weight.grad.abs().min() > 0
+    assert head.to_classes.weight.grad.abs().min() > 0
 
 
 @pytest.mark.parametrize('image_size', [(30, 37), (32, 40), (29, 38)])
