@@ -3,7 +3,7 @@ _base_ = './cell_rcnn_r18_tiny.py'
 
 num_classes = 1
 channels = 96
-norm_cfg = dict(type='GN', num_groups=16, requires_grad=True)
+norm_cfg = dict(type='GN', num_groups=8, requires_grad=True)
 
 model = dict(
     roi_head=dict(
@@ -13,7 +13,7 @@ model = dict(
             type='DualModalMaskHead',
             num_classes=num_classes,
             in_channels=channels,
-            conv_channels=64,
+            conv_channels=32,
             norm_cfg=norm_cfg,
         ),
     ),
