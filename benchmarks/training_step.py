@@ -29,13 +29,6 @@ from mmcell.engine.memory import keep_freed_memory
 WARM_UP = 4
 
 
-def read_config(path: str, options: dict[str, Any] | None) -> Config:
-    """A config with the command line's options."""
-    config = load_config(path)
-    config.merge_from_dict(options or {})
-    return config
-
-
 def some_batches(config: Config, number: int) -> list[dict]:
     """The first batches of a config's training data, shuffled with seed 0."""
     loader = config.train_dataloader
@@ -64,7 +57,7 @@ def main() -> None:
     keep_freed_memory()
     init_default_scope('mmdet')
 
-    configs = [read_config(path, args.cfg_options) for path in args.configs]
+    configs = [load_config(path, args.cfg_options) for path in args.configs]
     batches = some_batches(configs[0], args.batches)
     steps = [training_step(config, args.device) for config in configs]
     seconds = [0.0 for _ in steps]
