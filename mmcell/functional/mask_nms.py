@@ -2,29 +2,14 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor
 
 from mmcell.functional.ragged import ragged_arange
+from mmcell.functional.suppression import OverlapPairs, overlapping_boxes, suppress
 
 # Bounds the memory of one batch of pairs: about 50 bytes per shared pixel.
 BATCH_PIXELS = 1 << 20
-
-
-class MaskPairs(NamedTuple):
-    """Pairs of masks whose boxes share pixels, each pair once.
-
-    Attributes:
-        first: (P,) int64.
-        second: (P,) int64.
-        iou: (P,) float.
-    """
-
-    first: Tensor
-    second: Tensor
-    iou: Tensor
 
 
 def mask_nms(values: Tensor, boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
@@ -46,25 +31,11 @@ def mask_nms(values: Tensor, boxes: Tensor, scores: Tensor, iou_threshold: float
     if len(scores) != len(boxes):
         raise ValueError(f'got {len(boxes)} boxes but {len(scores)} scores')
     pairs = overlapping_mask_pairs(values, boxes)
-    order = torch.argsort(scores, descending=True, stable=True)
-    rank = torch.empty_like(order)
-    rank[order] = torch.arange(len(order), device=order.device)
     close = pairs.iou > iou_threshold
-    first, second = pairs.first[close], pairs.second[close]
-    in_order = rank[first] < rank[second]
-    better, worse = first.where(in_order, second), second.where(in_order, first)
-    # Everybody at once: whoever has no better neighbour left stays, its neighbours go.
-    dropped = torch.zeros(len(boxes), dtype=torch.bool, device=boxes.device)
-    while True:
-        waiting = torch.zeros_like(dropped)
-        waiting[worse[~dropped[better]]] = True
-        before = int(dropped.sum())
-        dropped[worse[~(waiting | dropped)[better]]] = True
-        if int(dropped.sum()) == before:
-            return order[~dropped[order]]
+    return suppress(pairs.first[close], pairs.second[close], scores)
 
 
-def overlapping_mask_pairs(values: Tensor, boxes: Tensor) -> MaskPairs:
+def overlapping_mask_pairs(values: Tensor, boxes: Tensor) -> OverlapPairs:
     """IoU of all masks whose boxes share pixels; all other pairs have none.
 
     Args:
@@ -82,7 +53,7 @@ def overlapping_mask_pairs(values: Tensor, boxes: Tensor) -> MaskPairs:
     owner, _ = ragged_arange(lengths)
     areas = values.new_zeros(len(boxes)).index_add(0, owner, values)
     starts = lengths.cumsum(0) - lengths
-    first, second = _overlapping_boxes(boxes)
+    first, second, _ = overlapping_boxes(boxes)
     corner = torch.maximum(boxes[first, :2], boxes[second, :2])
     width, height = (torch.minimum(boxes[first, 2:], boxes[second, 2:]) - corner).unbind(1)
     shared = areas.new_zeros(len(first))
@@ -99,22 +70,4 @@ def overlapping_mask_pairs(values: Tensor, boxes: Tensor) -> MaskPairs:
             product = product * values[starts[mask] + y * sides[mask, 0] + x]
         shared = shared.index_add(0, pair, product)
     union = areas[first] + areas[second] - shared
-    return MaskPairs(first, second, (shared / union).where(union > 0, 0))
-
-
-def _overlapping_boxes(boxes: Tensor) -> tuple[Tensor, Tensor]:
-    """Pairs of boxes that share pixels, without comparing all with all."""
-    x1 = boxes[:, 0].contiguous()
-    by_left = x1.argsort(stable=True)
-    left = x1[by_left]
-    # From the left: whoever starts before a box ends follows it in this list.
-    ends = torch.searchsorted(left, boxes[by_left, 2].contiguous())
-    following = torch.arange(1, len(boxes) + 1, device=boxes.device)
-    owner, position = ragged_arange((ends - following).clamp(min=0))
-    first, second = by_left[owner], by_left[following[owner] + position]
-    low, high = (
-        torch.maximum(boxes[first], boxes[second]),
-        torch.minimum(boxes[first], boxes[second]),
-    )
-    overlap = (low[:, :2] < high[:, 2:]).all(1)
-    return first[overlap], second[overlap]
+    return OverlapPairs(first, second, (shared / union).where(union > 0, 0))

@@ -10,6 +10,8 @@ num_classes = 1
 max_objects = 4000
 max_proposals = 2 * max_objects
 max_anchors = 30000
+# Compares only boxes that meet: for thousands in an image, MMDetection's 'nms' takes long on a CPU.
+nms = dict(type='dense_nms', iou_threshold=0.7)
 
 model = dict(
     data_preprocessor=dict(
@@ -36,11 +38,12 @@ model = dict(
         ),
         mask_head=dict(norm_cfg=norm_cfg, num_classes=num_classes),
     ),
+    train_cfg=dict(rpn_proposal=dict(nms=nms)),
     test_cfg=dict(
-        rpn=dict(nms_pre=max_anchors, max_per_img=max_proposals),
+        rpn=dict(nms_pre=max_anchors, max_per_img=max_proposals, nms=nms),
         rcnn=dict(
             score_thr=0.05,
-            nms=dict(type='nms', iou_threshold=0.3),
+            nms=dict(type='dense_nms', iou_threshold=0.3),
             max_per_img=max_objects,
         ),
     ),

@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from mmcv.ops import nms
 from mmdet.registry import MODELS
 from mmengine.logging import print_log
 from mmengine.model import BaseModule
@@ -36,6 +35,7 @@ from mmcell.functional.keypoint_graph_targets import (
     GraphTargets,
     multi_scale_targets,
 )
+from mmcell.models.dense_nms import dense_nms
 from mmcell.models.detection_limit import warn_at_limit
 
 # A pixel is on a disc with this probability before training, as in CenterNet.
@@ -247,7 +247,7 @@ class KeypointGraphHead(BaseModule):
         present = (boxes[:, 2:] > boxes[:, :2]).all(1)
         present &= scores >= self.test_cfg.get('score_thr', 0)
         boxes, scores = boxes[present], scores[present]
-        _, kept = nms(boxes, scores, self.test_cfg.get('nms_iou', 0.5))
+        _, kept = dense_nms(boxes, scores, self.test_cfg.get('nms_iou', 0.5))
         limit = self.test_cfg.get('max_per_img', 0)
         if limit > 0:
             kept = kept[:limit]
