@@ -1,9 +1,9 @@
 # PFFNet from scratch on two CPU cores.
 _base_ = [
     '_base_/models/pffnet_r18_tiny.py',
-    '_base_/datasets/dsb2018_scales.py',
-    '_base_/schedules/adamw_tiny.py',
+    '_base_/datasets/dsb2018_magnified.py',
+    '_base_/schedules/adamw_tiny_lr8e-4.py',
     '_base_/default_runtime.py',
 ]
 
-train_cfg = dict(max_iters=10100, val_interval=2000)
+train_cfg = dict(max_iters=8000, val_interval=2000)
