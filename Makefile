@@ -1,5 +1,5 @@
 # make setup | demo | test | lint | clean
-PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.10 python3,$(shell command -v $(name))))
+PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.10 python3,$(shell command -v $(name) 2>/dev/null)))
 VENV_PYTHON := .venv/bin/python
 
 .PHONY: setup demo test lint clean

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from common import Report, add_device, parse_options, where
 from mmdet.registry import MODELS
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
@@ -25,6 +25,7 @@ from mmengine.runner import Runner
 import mmcell.plugin  # noqa: F401
 from mmcell.engine.config import load_config
 from mmcell.engine.memory import keep_freed_memory
+from mmcell.engine.options import add_config_options
 
 WARM_UP = 4
 
@@ -51,7 +52,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('configs', nargs='+', help='config files, the baseline first')
     parser.add_argument('--batches', type=int, default=16, help='how many to time (default: 16)')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='for all configs')
+    add_config_options(parser, 'model.train_cfg.rcnn.sampler.num=64')
     add_device(parser)
     args, threads = parse_options(parser)
     keep_freed_memory()

@@ -191,7 +191,7 @@ class Setup:
         if not source.exists():
             requirement = f'onedl-mmcv=={version}'
             self.run(*pip, 'download', *apart, '--no-binary', ':all:', '-d', home, requirement)
-            archive, unpacking = next(home.glob('*.tar.gz')), home / 'unpacking'
+            archive, unpacking = next(home.glob(f'onedl?mmcv-{version}.tar.gz')), home / 'unpacking'
             # Python 3.12 warns without a filter; 3.10.11, 3.11.3 and older know none.
             safe = {'filter': 'data'} if hasattr(tarfile, 'data_filter') else {}
             shutil.unpack_archive(str(archive), str(unpacking), **safe)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import argparse
 
-from mmengine.config import DictAction
-
 from mmcell.engine.cross_validation import cross_validate
 from mmcell.engine.errors import plain_errors
+from mmcell.engine.options import add_config_options
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -25,13 +24,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--processes', type=int, default=1, help='of each training and test, one per GPU'
     )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        metavar='KEY=VALUE',
-        help='change the config, for example train_cfg.max_iters=1000 "key=[a,b]"',
-    )
+    add_config_options(parser, 'train_cfg.max_iters=1000')
     return parser.parse_args(argv)
 
 

@@ -48,7 +48,12 @@ class CellDataset(CocoDataset):
                 f'{self.ann_file}: no such annotation file; convert the data set with '
                 'tools/dataset_converters, or set data_root and ann_file'
             )
-        coco = load(self.ann_file, file_format='json', backend_args=self.backend_args)
+        try:
+            coco = load(self.ann_file, file_format='json', backend_args=self.backend_args)
+        except ValueError as error:
+            raise ValueError(
+                f'{self.ann_file}: is no JSON, or cut off ({error}); convert the data set again'
+            ) from error
         if not isinstance(coco, dict) or not coco.get('images'):
             raise ValueError(f'{self.ann_file}: the data set is empty, no images are listed')
         self._read_categories(coco.get('categories', []))

@@ -160,7 +160,8 @@ def write_dataset(
         progress: show a progress bar.
 
     Raises:
-        FileExistsError: If ``out`` holds a data set and ``overwrite`` is False.
+        FileExistsError: If ``out`` holds a data set and ``overwrite`` is False, or folders of these
+            names that no converter has written.
         ValueError: If ``strict`` and an image cannot be read.
     """
     _prepare(out, overwrite)
@@ -200,6 +201,10 @@ def write_dataset(
 def _prepare(out: Path, overwrite: bool) -> None:
     folders = [out / name for name in ('images', 'annotations', 'splits')]
     present = [folder for folder in folders if folder.exists()]
+    if present and not (out / 'annotations').exists():
+        raise FileExistsError(
+            f'{present[0]} was not written by a converter; choose another folder for the data set'
+        )
     if present and not overwrite:
         raise FileExistsError(
             f'{present[0]} exists already; say --overwrite to replace the data set in {out}'
@@ -265,6 +270,6 @@ def _write_split(out: Path, split: str, records: Sequence[_Record], category: st
         'categories': [{'id': 1, 'name': category}],
         'annotations': [{'id': k, **entry} for k, entry in enumerate(annotations, start=1)],
     }
-    (out / 'annotations' / f'{split}.json').write_text(json.dumps(coco))
+    (out / 'annotations' / f'{split}.json').write_text(json.dumps(coco), encoding='utf-8')
     stems = ''.join(f'{Path(image["file_name"]).stem}\n' for image in images)
-    (out / 'splits' / f'{split}.txt').write_text(stems)
+    (out / 'splits' / f'{split}.txt').write_text(stems, encoding='utf-8')

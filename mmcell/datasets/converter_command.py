@@ -6,6 +6,7 @@ import inspect
 import sys
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -70,6 +71,7 @@ def converter_command(
             console = Console()
             with ExitStack() as stack:
                 try:
+                    _require_apart(source.resolve(), options['out'].resolve())
                     report = _convert(find_layout(_unpacked(source, stack, console)), **options)
                 except (ValueError, OSError) as error:
                     raise click.ClickException(str(error)) from error
@@ -99,7 +101,9 @@ def _convert(
     warnings = layout.warnings(None if split_lists else splits)
     if folds:
         # Splits may overlap: a stem counts once.
-        folded = layout.folded or {stem for stems in splits.values() for stem in stems}
+        folded = layout.folded or {
+            stem for stems in splits.values() for stem in stems if stem in layout.entries
+        }
         splits = {**splits, **fold_splits(folded, folds, seed, layout.group_of)}
     report = write_dataset(
         layout.checked_entries(),
@@ -114,6 +118,12 @@ def _convert(
     return report
 
 
+def _require_apart(source: Path, out: Path) -> None:
+    """Images are read while the data set is written: nothing of the one may lie in the other."""
+    if source.is_dir() and (source == out or source.is_relative_to(out / 'images')):
+        raise ValueError(f'--out {out} is where SOURCE lies; choose another folder')
+
+
 def _unpacked(source: Path, stack: ExitStack, console: Console) -> Path:
     """``source``, or the folder it is unpacked to until ``stack`` closes."""
     if source.is_dir():
@@ -122,6 +132,8 @@ def _unpacked(source: Path, stack: ExitStack, console: Console) -> Path:
     try:
         with console.status(f'unpacking {source}'), zipfile.ZipFile(source) as archive:
             archive.extractall(folder)
-    except zipfile.BadZipFile as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise ValueError(f'{source}: {error}; download it again') from error
+    except RuntimeError as error:
+        raise ValueError(f'{source}: {error}; unpack it and give the folder') from error
     return folder

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from os import PathLike
 from pathlib import Path
 from typing import NamedTuple
@@ -18,6 +19,16 @@ IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg', '.bmp', *TIFF_SUFFIXES)
 
 # How TIFF pixels may encode what one sees; inverted gray, palettes and CMYK would look wrong.
 PLAIN_COLOURS = ('MINISBLACK', 'RGB', 'YCBCR')
+
+# What tifffile raises for files that are cut off or no TIFF.
+_DAMAGED_TIFF = (
+    tifffile.TiffFileError,
+    OSError,
+    RuntimeError,
+    ValueError,
+    LookupError,
+    struct.error,
+)
 
 
 class RawImage(NamedTuple):
@@ -116,7 +127,7 @@ def _read_tiff(path: Path) -> RawImage:
             if len(sizes) == 1:
                 series = tiff.series[0]
                 return RawImage(series.asarray(), series.axes, series.keyframe.photometric.name)
-    except (tifffile.TiffFileError, OSError, RuntimeError, ValueError, LookupError) as error:
+    except _DAMAGED_TIFF as error:
         raise OSError(f'{path}: cannot be decoded as TIFF: {error}') from error
     raise ValueError(
         f'{path}: holds {len(sizes)} images, of shapes {sizes}, expected one; save the one you '

@@ -78,7 +78,7 @@ def check_label_map(
             'numbers > 0 for objects'
         )
     ids = np.unique(labels)
-    if not in_pieces and len(ids[ids > 0]) == 1 and ndimage.label(labels)[1] > 1:
+    if not in_pieces and len(ids[ids > 0]) == 1 and not _is_one_object(labels > 0):
         raise _foreground_only(path, str(ids[-1]))
     return labels
 
@@ -194,10 +194,17 @@ def _read_values(path: Path) -> np.ndarray:
         return _load_npy(path)
     if path.suffix.lower() == '.png' and path.is_file():
         # OpenCV would give the colours of the palette, not the indices.
-        with suppress(UnidentifiedImageError), Image.open(path) as image:
+        skipped = (UnidentifiedImageError, Image.DecompressionBombError)
+        with suppress(*skipped), Image.open(path) as image:
             if image.mode == 'P':
                 return np.array(image)
     return read_raw(path).pixels
+
+
+def _is_one_object(foreground: np.ndarray) -> bool:
+    """Whether the only number is that of an object, which may have lost crumbs."""
+    pieces = np.bincount(ndimage.label(foreground, np.ones((3, 3)))[0][foreground])
+    return bool(pieces.max() >= 0.9 * pieces.sum())
 
 
 def _foreground_only(path: Path, value: str) -> ValueError:

@@ -19,7 +19,8 @@ def read_splits(folder: Path, stems: Iterable[str]) -> dict[str, list[str]]:
 
     Raises:
         FileNotFoundError: If there is none of the lists.
-        ValueError: If an image is listed twice, within a list or in two of them.
+        ValueError: If an image is listed twice, within a list or in two of them, or a list is not
+            UTF-8 text.
     """
     known, seen = set(stems), {}
     splits: dict[str, list[str]] = {}
@@ -27,7 +28,11 @@ def read_splits(folder: Path, stems: Iterable[str]) -> dict[str, list[str]]:
         file = folder / f'{split}.txt'
         if not file.is_file():
             continue
-        lines = [line.strip() for line in file.read_text().splitlines() if line.strip()]
+        try:
+            text = file.read_text(encoding='utf-8-sig')
+        except UnicodeDecodeError as error:
+            raise ValueError(f'{file}: is not UTF-8 text ({error}); save it as such') from error
+        lines = [line.strip() for line in text.splitlines() if line.strip()]
         splits[split] = [line if line in known else Path(line).stem for line in lines]
         for stem in splits[split]:
             if stem in seen:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import csv
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,14 @@ import numpy as np
 from mmengine.config import Config
 from mmengine.logging import print_log
 
-from mmcell.evaluation.summary import Row, render_text, summarize, write_summary
+from mmcell.evaluation.ranked import RANKED_SCORES
+from mmcell.evaluation.summary import (
+    DEFAULT_SCORES,
+    Row,
+    render_text,
+    summarize,
+    write_summary,
+)
 
 from .checkpoints import find_resumable
 from .config import cell_metrics, load_config, package_dir, plain_build_errors, walk_config
@@ -133,6 +141,12 @@ def _fold_config(cfg: Config, fold: int, folder: Path) -> Config:
             f'test_evaluator has {len(metrics)} CellMetrics; a cross-validation needs one, to read '
             'the scores of each image from it.'
         )
+    scores = metrics[0].get('scores', DEFAULT_SCORES)
+    if set([scores] if isinstance(scores, str) else scores) <= set(RANKED_SCORES):
+        raise ConfigError(
+            'the CellMetric of test_evaluator has no score of single images; a cross-validation '
+            "pools the images of all folds: add one to its scores, such as 'f1'."
+        )
     metrics[0]['out_dir'] = str(folder / 'test')
     return cfg
 
@@ -180,7 +194,10 @@ def _run_fold(cfg: Config, fold: int, amp: bool, processes: int) -> None:
 
 def _status(command: list[str]) -> int:
     sys.stdout.flush()  # what is said here comes before what the process says
-    return subprocess.run(command, check=False).returncode
+    # dist_*.sh start several: with this Python, too.
+    return subprocess.run(
+        command, check=False, env={**os.environ, 'PYTHON': sys.executable}
+    ).returncode
 
 
 def _run(tool: str, arguments: list[str], fold: int, processes: int) -> None:

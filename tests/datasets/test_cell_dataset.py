@@ -79,6 +79,14 @@ def test_instances_and_images_without_objects_are_read(build, coco, tmp_path):
     assert second['instances'] == []
 
 
+def test_file_that_was_cut_off_is_named(tmp_path):
+    (tmp_path / 'train.json').write_text('{"images": [{"id"')
+    with pytest.raises(ValueError, match=r'train.json: is no JSON, or cut off .*convert the data'):
+        DATASETS.build(
+            dict(type='CellDataset', data_root=str(tmp_path), ann_file='train.json', pipeline=[])
+        )
+
+
 def test_images_without_objects_go_only_on_request(build, coco):
     assert len(build(coco, filter_cfg={'filter_empty_gt': True})) == 1
 

@@ -92,6 +92,15 @@ def test_existing_data_set_is_replaced_only_on_request(tmp_path):
     assert [path.name for path in (tmp_path / 'images').iterdir()] == ['neg.png']
 
 
+def test_folders_that_no_converter_wrote_are_never_deleted(tmp_path):
+    (tmp_path / 'images').mkdir()
+    (tmp_path / 'images' / 'mine.png').touch()
+    for overwrite in (False, True):
+        with pytest.raises(FileExistsError, match='images was not written by a converter'):
+            write_dataset(ENTRIES, SPLITS, tmp_path, overwrite=overwrite, progress=False)
+    assert (tmp_path / 'images' / 'mine.png').exists()
+
+
 def test_report_counts_every_split(tmp_path):
     console = Console(file=io.StringIO(), width=100)
     write_dataset(ENTRIES, SPLITS, tmp_path, progress=False).show(console)

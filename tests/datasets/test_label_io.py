@@ -80,12 +80,21 @@ def test_one_object_in_one_piece_is_a_label_map(tmp_path):
         ('a.png', np.zeros((4, 5, 3), np.uint8), r'colour image \(4, 5, 3\)'),
         ('a.npy', np.zeros((6, 4, 5), np.uint8), r'shape \(6, 4, 5\), expected one plane'),
         ('a.npy', LABELS > 0, 'foreground mask'),
-        ('a.png', np.eye(5, 5, dtype=np.uint8) * 255, 'everything is 255'),
+        ('a.png', np.diag([255, 0, 255]).astype(np.uint8), 'everything is 255'),
     ],
 )
 def test_what_is_no_label_map_is_refused_with_what_would_be_right(tmp_path, name, values, message):
     with pytest.raises(ValueError, match=f'{name}: .*{message}'):
         read_label_map(write(tmp_path / name, values))
+
+
+def test_only_object_may_have_crumbs(tmp_path):
+    labels = np.zeros((9, 9), np.uint8)
+    labels[:5, :5], labels[5, 5], labels[8, 0] = 7, 7, 7  # one pixel joined by a corner, one apart
+    np.testing.assert_array_equal(read_label_map(write(tmp_path / 'a.png', labels)), labels)
+    labels[8, :3] = 7
+    with pytest.raises(ValueError, match='everything is 7'):
+        read_label_map(write(tmp_path / 'a.png', labels))
 
 
 def test_only_object_in_pieces_is_legal_where_that_is_said(tmp_path):

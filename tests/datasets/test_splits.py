@@ -20,6 +20,14 @@ def test_image_in_two_lists_is_refused(tmp_path):
         read_splits(tmp_path, STEMS)
 
 
+def test_lists_as_windows_writes_them(tmp_path):
+    (tmp_path / 'train.txt').write_bytes(b'\xef\xbb\xbfneg\r\na.b\r\n')
+    assert read_splits(tmp_path, STEMS) == {'train': ['neg', 'a.b']}
+    (tmp_path / 'test.txt').write_bytes(b'K\xe4fer\n')
+    with pytest.raises(ValueError, match=r'test.txt: is not UTF-8 text \(.*; save it as such'):
+        read_splits(tmp_path, STEMS)
+
+
 def test_folder_without_lists_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r'holds none of train.txt'):
         read_splits(tmp_path, STEMS)

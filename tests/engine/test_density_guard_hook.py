@@ -1,11 +1,13 @@
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
-from mmdet.registry import DATASETS, HOOKS
+from mmdet.registry import DATASETS, HOOKS, TRANSFORMS
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
 import mmcell.plugin  # noqa: F401
+from mmcell.engine.hooks.density_guard_hook import _crop_size
 
 LIMITS = dict(
     train_cfg=dict(rpn_proposal=dict(nms_pre=9, max_per_img=9), rcnn=dict(max_per_img=1)),
@@ -82,6 +84,13 @@ def test_crops_hold_fewer_objects_than_their_images(warnings):
     changes = {'model.train_cfg.rpn_proposal.max_per_img': 2}
     found = warnings(changes, pipeline=[crop])
     assert [text for text in found if 'train_cfg' in text] == []
+
+
+def test_height_and_width_are_those_that_mmdet_crops():
+    crop = TRANSFORMS.build(dict(type='RandomCrop', crop_size=(30, 10)))
+    cropped = crop(dict(img=np.zeros((64, 64, 3), np.uint8)))['img']
+    dataset = SimpleNamespace(pipeline=SimpleNamespace(transforms=[crop]))
+    assert _crop_size(dataset) == cropped.shape[:2]
 
 
 @pytest.mark.parametrize(

@@ -112,6 +112,15 @@ def test_wrong_sources_are_refused_in_one_sentence(command, tmp_path):
     result = run(command, tmp_path / 'a.zip', '--out', tmp_path / 'out')
     assert result.exit_code == 1
     assert 'a.zip: File is not a zip file; download it again' in result.output
+    with zipfile.ZipFile(tmp_path / 'b.zip', 'w', zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr('x/images/x.png', bytes(range(256)) * 9)
+    damaged = bytearray((tmp_path / 'b.zip').read_bytes())
+    damaged[50:90] = b'\xff' * 40
+    (tmp_path / 'b.zip').write_bytes(damaged)
+    result = run(command, tmp_path / 'b.zip', '--out', tmp_path / 'out')
+    assert result.exit_code == 1
+    assert 'b.zip: Error -3 while decompressing data' in result.output
+    assert 'download it again' in result.output
     result = run(command, tmp_path, '--out', tmp_path / 'out')
     assert 'found no <id>/images folder' in result.output
     assert not (tmp_path / 'out').exists()

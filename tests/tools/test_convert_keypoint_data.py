@@ -191,6 +191,16 @@ def test_neural_cells_are_split_by_folder_or_by_chance(tmp_path, given):
         np.testing.assert_array_equal(label_map, np.array([0, 2, 1])[LABELS])
 
 
+def test_neural_cells_beside_the_folders_of_splits_are_in_none(tmp_path):
+    for split in ('train', 'val', 'test'):
+        write_neural_cells(tmp_path / 'in', f'{split}_a', f'{split}_b', split=split)
+    write_neural_cells(tmp_path / 'in', 'overview')
+    result = convert('neural_cell', tmp_path / 'in', tmp_path / 'out')
+    assert '1 images are in no split list' in result.output
+    for split in ('train', 'val', 'test'):
+        assert sorted(stems(tmp_path / 'out', split)) == [f'{split}_a', f'{split}_b']
+
+
 def test_neural_cells_may_come_as_label_maps_and_remarks_are_made(tmp_path):
     folder = tmp_path / 'in'
     write_neural_cells(folder, 'colour', pixels=RGB)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tifffile
 from click.testing import CliRunner
+from conversion import reported, stems, write_png, write_tiff
 
 from mmcell.functional.rle import rles_to_label_map
 
@@ -143,3 +144,27 @@ def test_folder_without_label_maps_is_refused(command, tmp_path):
     result = run(command, tmp_path / 'in', '--out', tmp_path / 'out')
     assert result.exit_code == 1
     assert 'found 1 images and 0 label maps' in result.output
+
+
+def test_where_the_images_lie_nothing_is_written_or_deleted(command, tmp_path):
+    image = tmp_path / 'mine' / 'images' / 'a.png'
+    write_png(image, GRAY)
+    write_png(tmp_path / 'mine' / 'masks' / 'a.png', LABELS)
+    for source, out in ((tmp_path / 'mine', tmp_path / 'mine'), (image.parent, tmp_path / 'mine')):
+        result = run(command, source, '--out', out, '--overwrite')
+        assert result.exit_code == 1
+        assert 'is where SOURCE lies; choose another folder' in result.output
+    assert image.exists()
+
+
+def test_a_tiff_cut_off_after_a_few_bytes_is_named_the_rest_is_converted(command, tmp_path):
+    for name in 'abc':
+        write_tiff(tmp_path / 'in' / 'images' / f'{name}.tif', GRAY)
+        write_tiff(tmp_path / 'in' / 'masks' / f'{name}.tif', LABELS)
+    (tmp_path / 'in' / 'images' / 'b.tif').write_bytes(b'II*\0\x08')
+    result = run(command, tmp_path / 'in', '--out', tmp_path / 'out')
+    assert result.exit_code == 1
+    (line,) = reported(result, 'left out')
+    assert line.startswith('b: ')
+    assert 'b.tif: cannot be decoded as TIFF' in line
+    assert sum(len(stems(tmp_path / 'out', split)) for split in ('train', 'val', 'test')) == 2

@@ -203,6 +203,17 @@ def test_tnbc_faults_are_named(tmp_path):
     assert 'train has 23 images, published are 30' in reported(result, 'warning')
 
 
+def test_tnbc_list_may_name_what_is_not_there(tmp_path):
+    write_tnbc(tmp_path / 'in')
+    (tmp_path / 'lists').mkdir()
+    (tmp_path / 'lists' / 'train.txt').write_text('01_1\n02_1\n03_1\n99_9\n')
+    result = convert('tnbc', tmp_path / 'in', tmp_path / 'out', '--split-lists', tmp_path / 'lists')
+    assert result.exit_code == 1
+    assert '99_9: in train.txt, but not in the data set' in reported(result, 'left out')
+    assert stems(tmp_path / 'out', 'train') == ['01_1', '02_1', '03_1']
+    assert len(stems(tmp_path / 'out', 'fold1_train')) == 2
+
+
 # BBBC039
 
 

@@ -2,12 +2,14 @@ import csv
 import json
 import runpy
 import shutil
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from mmcell.engine.cross_validation import cross_validate, pool_folds
+from mmcell.engine.cross_validation import _run, cross_validate, pool_folds
 from mmcell.engine.errors import ConfigError, DataError, UserError
 from mmcell.engine.run import test as run_test
 from mmcell.engine.run import train
@@ -130,6 +132,27 @@ def test_folds_are_checked_before_anything_runs(config, folded, tmp_path):
     with pytest.raises(DataError, match='fold2_test.json exists: .* more than 1 folds'):
         cross_validate(config, 1, work_dir=work_dir)
     assert not work_dir.exists()
+
+
+def test_every_process_is_started_with_this_python(monkeypatch):
+    seen = {}
+    monkeypatch.setattr(
+        'subprocess.run',
+        lambda command, env, **_: seen.update(env) or SimpleNamespace(returncode=3),
+    )
+    monkeypatch.setenv('CONDA_PREFIX', '/another/python')
+    with pytest.raises(UserError, match='the training of fold 1 ended with status 3'):
+        _run('train', ['config.py'], fold=1, processes=2)
+    assert seen['PYTHON'] == sys.executable
+    assert seen['CONDA_PREFIX'] == '/another/python'
+
+
+def test_config_with_scores_of_all_images_alone_is_refused_before_anything_runs(config, tmp_path):
+    with pytest.raises(ConfigError, match='no score of single images'):
+        cross_validate(
+            config, 2, work_dir=tmp_path / 'cv', overrides={'test_evaluator.0.scores': 'box_ap'}
+        )
+    assert not (tmp_path / 'cv').exists()
 
 
 def test_config_without_scores_per_image_is_refused(config, tmp_path):

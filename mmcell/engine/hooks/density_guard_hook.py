@@ -94,5 +94,6 @@ def _crop_size(dataset: BaseDataset) -> tuple[int, int] | None:
     """(height, width) of the crop of a pipeline; magnification before it is not looked at."""
     for transform in dataset.pipeline.transforms:
         if type(transform).__name__ == 'RandomCrop' and transform.crop_type == 'absolute':
-            return transform.crop_size
+            width, height = transform.crop_size  # mmdet's order where crops are absolute
+            return height, width
     return None
