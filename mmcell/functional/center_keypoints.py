@@ -151,8 +151,8 @@ def decode_centers(
         sizes: (B, 2, H, W), width and height in heatmap pixels.
         offsets: (B, 2, H, W), x and y from a pixel's corner to the center.
         stride: image pixels per heatmap pixel.
-        max_per_image: keep at most this many of the highest peaks; of equal ones those that come
-            first by channel, row, column.
+        max_per_image: keep at most this many of the highest peaks, all if it is not positive; of
+            equal ones those that come first by channel, row, column.
         threshold: keep peaks > this.
 
     Source: Yi et al., IEEE TMI 2021, II-A.1 and II-A.4.
@@ -162,8 +162,9 @@ def decode_centers(
     scores = heatmap[image, label, y, x]
     order = torch.argsort(scores, descending=True, stable=True)
     order = order[torch.argsort(image[order], stable=True)]
-    _, rank = ragged_arange(torch.bincount(image, minlength=len(heatmap)))
-    order = order[rank < max_per_image]
+    if max_per_image > 0:
+        _, rank = ragged_arange(torch.bincount(image, minlength=len(heatmap)))
+        order = order[rank < max_per_image]
     image, label, y, x = image[order], label[order], y[order], x[order]
     centers = torch.stack([x, y], dim=1) + offsets[image, :, y, x]
     half = sizes[image, :, y, x] / 2

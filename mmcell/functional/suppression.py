@@ -85,6 +85,10 @@ def overlapping_boxes(boxes: Tensor, iou_threshold: float = 0.0) -> OverlapPairs
         iou_threshold: >= 0.
     """
     boxes = boxes.to(torch.promote_types(boxes.dtype, torch.float32))
+    if len(boxes):
+        x_extent, y_extent = (boxes[:, 2:].amax(0) - boxes[:, :2].amin(0)).tolist()
+        if y_extent > x_extent:  # along the longer side fewer boxes start close to each other
+            boxes = boxes[:, [1, 0, 3, 2]]
     x1, y1, x2, y2 = boxes.unbind(1)
     areas = (x2 - x1).clamp(min=0) * (y2 - y1).clamp(min=0)
     by_left = x1.argsort(stable=True)

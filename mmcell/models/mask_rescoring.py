@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from mmengine.structures import InstanceData
+from torch import Tensor
 
 
 def rescore_by_masks(
@@ -34,7 +36,7 @@ def rescore_by_masks(
     for name in ('scores', 'mask_scores'):
         if name in instances:
             setattr(instances, name, instances[name] ** (1 - mask_weight) * quality**mask_weight)
-    return instances[instances.scores.argsort(descending=True, stable=True)]
+    return _taken(instances, instances.scores.argsort(descending=True, stable=True))
 
 
 def rescore_and_suppress(
@@ -56,4 +58,13 @@ def rescore_and_suppress(
     iou = test_cfg.get('mask_nms')
     if iou is None:
         return instances
-    return instances[instances.masks.nms(instances.scores, iou, threshold)]
+    # Autocast would compare the masks in half precision.
+    with torch.autocast(instances.scores.device.type, enabled=False):
+        kept = instances.masks.nms(instances.scores, iou, threshold)
+    return _taken(instances, kept)
+
+
+def _taken(instances: InstanceData, index: Tensor) -> InstanceData:
+    """``instances[index]``, for which MMEngine would cut masks out one by one."""
+    fields = {name: values[index] for name, values in instances.items()}
+    return InstanceData(metainfo=instances.metainfo, **fields)

@@ -92,4 +92,5 @@ def _read(entries: list[Entry], size: tuple[int, int]) -> npt.NDArray[np.integer
         raise UserError(f'{entries[0].source}: {error}') from error
     if label_map.shape != size:
         raise UserError(f'{entries[0].source} is {label_map.shape}, its image {size}')
-    return label_map
+    # From 1 on: colours are looked up in tables as long as the largest id.
+    return np.searchsorted(np.unique(np.append(label_map, 0)), label_map)

@@ -114,8 +114,8 @@ def match_colors(
     """
     table = overlap_table(gt, pred) if table is None else table
     matched = table.ious > 0.5
-    gt_colors = np.full((gt.max(initial=0) + 1, 3), MISSED)
-    pred_colors = np.full((pred.max(initial=0) + 1, 3), FALSE)
+    gt_colors = np.full((int(gt.max(initial=0)) + 1, 3), MISSED)
+    pred_colors = np.full((int(pred.max(initial=0)) + 1, 3), FALSE)
     gt_colors[table.gt_ids[table.gt_index[matched]]] = MATCHED
     pred_colors[table.pred_ids[table.pred_index[matched]]] = MATCHED
     return gt_colors, pred_colors

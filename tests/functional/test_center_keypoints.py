@@ -150,6 +150,8 @@ def test_both_pixels_of_a_plateau_are_peaks_and_the_limit_keeps_the_first_of_eac
     heatmap[:, 0, 1, 2:4] = 0.7
     maps = torch.ones(2, 2, 3, 6)
     assert len(decode_centers(heatmap, maps, maps).scores) == 4
+    for no_limit in (0, -1):
+        assert len(decode_centers(heatmap, maps, maps, max_per_image=no_limit).scores) == 4
     found = decode_centers(heatmap, maps, maps, max_per_image=1)
     assert found.batch_index.tolist() == [0, 1]
     assert found.boxes[:, 0].tolist() == [10, 10]  # (2 + 1 - 0.5) * 4

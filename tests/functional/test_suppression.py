@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from mmcell.functional import suppression
+from mmcell.functional.ragged import ragged_arange
 from mmcell.functional.suppression import box_nms, overlapping_boxes, suppress
 
 
@@ -50,6 +51,21 @@ def test_pairs_are_those_of_comparing_all_with_all(threshold):
     found[low, high] = pairs.iou
     assert len(low) == torch.count_nonzero(found)
     torch.testing.assert_close(found, iou.where(iou > threshold, 0))
+
+
+def test_on_a_tall_image_as_few_candidates_are_looked_at_as_on_a_wide_one(monkeypatch):
+    boxes, scores = random_boxes(500, 100, 10)
+    wide = boxes * torch.tensor([40.0, 1, 40, 1])
+    looked_at = []
+
+    def recording(counts):
+        looked_at.append(int(counts.sum()))
+        return ragged_arange(counts)
+
+    monkeypatch.setattr(suppression, 'ragged_arange', recording)
+    kept = [box_nms(b, scores, 0.3) for b in (wide, wide[:, [1, 0, 3, 2]])]
+    assert kept[0].equal(kept[1])
+    assert looked_at[0] == looked_at[1]
 
 
 def test_few_pairs_at_a_time_are_all_pairs(monkeypatch):

@@ -58,3 +58,22 @@ def test_config_trains_a_step_and_predicts_masks_in_boxes(
         assert (found.bboxes[:, :2] < center).all() and (center < found.bboxes[:, 2:]).all()
     else:
         assert found.masks.boxes.equal(found.bboxes)
+
+
+def test_small_rivals_are_trained_as_pffnet():
+    def settings(name):
+        cfg = Config.fromfile(ROOT / f'{name}_tiny_dsb2018.py')
+        return [
+            cfg.train_cfg.max_iters,
+            cfg.optim_wrapper,
+            cfg.param_scheduler,
+            cfg.train_dataloader,
+            cfg.test_dataloader,
+        ]
+
+    expected = settings('pffnet')
+    for rival in ('cell_rcnn', 'cell_rcnn_v2', 'ms_rcnn', 'panoptic_fpn', 'point_rend'):
+        assert settings(rival) == expected
+    # Mask R-CNN: for the same time.
+    assert settings('mask_rcnn')[1:] == expected[1:]
+    assert 1 <= settings('mask_rcnn')[0] / expected[0] < 1.1

@@ -42,6 +42,11 @@ def test_colours_of_objects_are_those_of_their_matches():
     assert pred_colors[1:].tolist() == [list(FALSE), list(MATCHED)]
 
 
+def test_the_largest_id_of_a_type_has_a_colour():
+    gt, pred = ((label_map(FIRST) * 255).astype(np.uint8) for _ in range(2))
+    assert match_colors(gt, pred)[0][255].tolist() == list(MATCHED)
+
+
 def test_a_row_shows_image_ground_truth_and_each_method(case):
     page = draw_cases([case])[:-30]  # without the legend
     assert page.shape[1] == 4 * 408 + 8
@@ -109,6 +114,13 @@ def test_images_with_a_file_everywhere_are_found_by_name(folders):
     assert case.captions == {'A': 'AJI 0.5', 'B': 'no score'}
     np.testing.assert_array_equal(case.gt, label_map(FIRST))
     np.testing.assert_array_equal(case.predictions['B'], label_map(ELSEWHERE))
+
+
+def test_ids_as_large_as_colours_are_numbered_anew(folders):
+    labels = np.array([0, 2**32 - 1, 7], np.uint32)[label_map(FIRST, SECOND)]
+    tifffile.imwrite(folders / 'B' / 'x.tif', labels)
+    found = case_files(folders).read('x', '', {}).predictions['B']
+    np.testing.assert_array_equal(found, label_map(SECOND, FIRST))
 
 
 def test_a_label_map_of_another_size_is_named(folders):

@@ -23,7 +23,8 @@ model = dict(
         norm_eval=False,
         init_cfg=dict(type='Pretrained', checkpoint='torchvision://resnet50'),
     ),
-    # Neither decoder nor branch is normalised in the authors' program.
+    # In the authors' program neither decoder nor branch is normalised; the branch is, here
+    # (docs/keypoints.md).
     neck=dict(type='UShapedDecoder', in_channels=channels),
     bbox_head=dict(type='KeypointGraphHead', in_channels=channels[:-1]),
     mask_head=dict(type='KeypointGraphMaskHead', in_channels=channels, instance_norm=True),

@@ -9,7 +9,7 @@ test_cfg = dict(type='TestLoop')
 optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='Adam', lr=1.25e-4),
-    # Without norms in decoder and branch, the first steps may be large.
+    # Without norms in the decoder, the first steps may be large.
     clip_grad=dict(max_norm=35, norm_type=2),
 )
 param_scheduler = [dict(type='LinearLR', start_factor=0.001, by_epoch=False, begin=0, end=500)]

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from mmcell.functional.center_keypoints import center_targets, decode_centers
 from mmcell.models.detection_limit import warn_at_limit
+from mmcell.models.finite_maps import check_finite_maps
 
 
 @MODELS.register_module()
@@ -162,7 +163,11 @@ class CenterKeypointHead(CenterNetHead):
         Returns:
             ``bboxes``, ``scores``, ``labels`` of each image; without boxes that have no area in
             their image.
+
+        Raises:
+            ValueError: If the network gives NaN or infinite values.
         """
+        check_finite_maps((heatmaps[0], sizes[0], offsets[0]), batch_img_metas)
         limit = self.test_cfg.max_per_img
         found = decode_centers(
             heatmaps[0], sizes[0], offsets[0], self.stride, limit, self.test_cfg.score_thr

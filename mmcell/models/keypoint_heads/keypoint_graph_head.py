@@ -37,6 +37,7 @@ from mmcell.functional.keypoint_graph_targets import (
 )
 from mmcell.models.dense_nms import dense_nms
 from mmcell.models.detection_limit import warn_at_limit
+from mmcell.models.finite_maps import check_finite_maps
 
 # A pixel is on a disc with this probability before training, as in CenterNet.
 PRIOR = 0.1
@@ -190,10 +191,13 @@ class KeypointGraphHead(BaseModule):
         Raises:
             ValueError: If the network gives NaN or infinite values.
         """
-        found = [
-            self._boxes_of_scale(maps, scale, img_metas)
-            for scale, maps in zip(self.scales, self(features), strict=True)
-        ]
+        all_maps = self(features)
+        # Votes in half precision have plateaus, each pixel of which would be a keypoint.
+        with torch.autocast(all_maps[0].heatmap_logits.device.type, enabled=False):
+            found = [
+                self._boxes_of_scale(maps, scale, img_metas)
+                for scale, maps in zip(self.scales, all_maps, strict=True)
+            ]
         boxes, scores, batch_index, _ = (torch.cat(part) for part in zip(*found, strict=True))
         return [
             self._select(boxes[batch_index == image], scores[batch_index == image], meta)
@@ -202,7 +206,7 @@ class KeypointGraphHead(BaseModule):
 
     def _boxes_of_scale(self, maps: GraphMaps, scale: int, img_metas: Sequence[dict]) -> GraphBoxes:
         maps = GraphMaps(*(values.float() for values in maps))
-        _check_finite(maps, img_metas)
+        check_finite_maps(maps, img_metas)
         heatmaps = maps.heatmap_logits.sigmoid()
         for image, meta in enumerate(img_metas):
             height, width = (-(-side // 2**scale) for side in meta['img_shape'][:2])
@@ -274,18 +278,3 @@ def _disc_l1(offsets: Tensor, targets: Tensor, discs: Tensor) -> Tensor:
     """Mean over the discs of (B, 2 N, H, W) offsets, where N discs (B, N, H, W) are 1."""
     weights = discs.repeat_interleave(2, dim=1)
     return ((offsets - targets).abs() * weights).sum() / weights.sum().clamp(min=1)
-
-
-def _check_finite(maps: GraphMaps, img_metas: Sequence[dict]) -> None:
-    # A sum is finite if every value is, and needs no mask as large as the maps.
-    sums = torch.stack([values.sum((1, 2, 3)) for values in maps]).isfinite().all(0).tolist()
-    bad = [
-        str(meta.get('img_path', '?'))
-        for meta, good in zip(img_metas, sums, strict=True)
-        if not good
-    ]
-    if bad:
-        raise ValueError(
-            f'the network gives NaN or infinite keypoint maps for {", ".join(bad)}: its training '
-            'has diverged, or half precision is too small for its values'
-        )

@@ -52,7 +52,7 @@ class RoiCombination(nn.Module):
     Args:
         below_channels: channels of the coarse features.
         channels: channels of the skip connection and of the result.
-        instance_norm: normalise every box on its own (object-guided) or not (keypoint graph).
+        instance_norm: normalise every box on its own, or not (the authors' keypoint graph).
         affine: instance norm with learned scale and shift (eq. 6); the authors' program has none.
     """
 

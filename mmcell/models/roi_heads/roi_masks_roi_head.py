@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from mmdet.models.roi_heads import StandardRoIHead
 from mmdet.registry import MODELS
@@ -29,9 +31,13 @@ class RoiMasksMixin:
     """
 
     def _bbox_forward(self, x: tuple[Tensor, ...], rois: Tensor) -> dict:
-        """As in the parent, with float32 results under autocast: mmcv's NMS takes nothing else."""
-        results = super()._bbox_forward(x, rois)
+        """As in the parent, in float32 around the layers: mmcv's RoIAlign and NMS want it."""
+        results = super()._bbox_forward(tuple(level.float() for level in x), rois)
         return {name: values.float() for name, values in results.items()}
+
+    def _mask_forward(self, x: tuple[Tensor, ...], *args: Any, **kwargs: Any) -> dict:
+        """As in the parent, with float32 levels: mmcv's RoIAlign wants them."""
+        return super()._mask_forward(tuple(level.float() for level in x), *args, **kwargs)
 
     def predict_mask(
         self,

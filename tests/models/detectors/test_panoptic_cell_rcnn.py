@@ -315,6 +315,14 @@ def test_bfloat16_autocast_trains_and_predicts(tiny_model, losses_of, prediction
     assert found.bboxes.isfinite().all()
 
 
+def test_the_class_of_mmdetection_predicts_under_bfloat16_autocast(tiny_model, predictions_of):
+    model = tiny_model('mask_rcnn_r18_tiny', changes={'type': 'MaskRCNN'})
+    with torch.autocast('cpu', torch.bfloat16):
+        found = predictions_of(model)[0].pred_instances
+    assert len(found) > 0
+    assert found.bboxes.dtype == found.scores.dtype == found.masks.probs.dtype == torch.float32
+
+
 @needs_cuda
 @pytest.mark.parametrize('amp', [None, torch.float16, torch.bfloat16])
 def test_training_step_on_cuda(tiny_model, losses_of, amp):

@@ -140,3 +140,11 @@ def test_maps_are_float32_under_autocast_and_neighbours_of_a_peak_differ():
         outputs = head((features,))
     assert {maps[0].dtype for maps in outputs} == {torch.float32}
     assert outputs[0][0].unique().numel() > 200
+
+
+def test_a_diverged_network_is_named_with_its_image():
+    heatmap, sizes, offsets = maps(num_images=2)
+    sizes[0][1, 0, 3, 3] = torch.nan
+    metas = [dict(meta(), img_path=name) for name in ('good.png', 'bad.png')]
+    with pytest.raises(ValueError, match='NaN or infinite keypoint maps for bad.png'):
+        build().predict_by_feat(heatmap, sizes, offsets, metas)

@@ -236,6 +236,16 @@ def test_boxes_below_the_score_threshold_are_dropped():
         assert len(found) == expected
 
 
+def test_under_autocast_the_same_boxes_are_found():
+    labels = labels_of([(3, 3, 20, 17), (21, 6, 40, 22), (10, 24, 26, 41)], (48, 48))
+    expected = detect(labels)
+    with torch.autocast('cpu', torch.bfloat16):
+        found = detect(labels)
+    for one, other in zip(found, expected, strict=True):
+        assert one.bboxes.equal(other.bboxes)
+        assert one.scores.equal(other.scores)
+
+
 @pytest.mark.parametrize('field', GraphMaps._fields)
 @pytest.mark.parametrize('value', [math.nan, math.inf])
 def test_a_diverged_network_is_named_with_its_image(field, value):
