@@ -52,8 +52,8 @@ def load_config(path: str | Path, overrides: dict[str, Any] | None = None) -> Co
         overrides: Dotted key -> value, as ``mmengine.config.DictAction`` gives them.
 
     Raises:
-        ConfigError: The file, or one it builds on, does not exist, or an override names a key
-            that nothing would read. Close names are suggested.
+        ConfigError: The file, or one it builds on, does not exist or is no config, or an override
+            names a key that nothing would read. Close names are suggested.
     """
     path = Path(path)
     if not path.is_file():
@@ -70,6 +70,8 @@ def load_config(path: str | Path, overrides: dict[str, Any] | None = None) -> Co
         cfg = Config.fromfile(str(path))
     except FileNotFoundError as error:
         raise ConfigError(f'config {path} builds on a file that is missing: {error}') from error
+    except (OSError, SyntaxError) as error:
+        raise ConfigError(f'{path} is no config: {error}') from error
     if overrides:
         for key in overrides:
             _check_override(cfg, key)

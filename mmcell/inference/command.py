@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +19,7 @@ from mmcell.engine.errors import ConfigError
 from mmcell.engine.memory import spare_what_is_loaded
 from mmcell.inference.distribution import worker_pool
 from mmcell.inference.dry_run import as_table, look_at, seconds_per_tile
-from mmcell.inference.network import Network, NetworkSpec, load_network
+from mmcell.inference.network import Network, NetworkSpec, find_config, load_network
 from mmcell.inference.options import PredictOptions
 from mmcell.inference.provenance import SEED, describe_run
 from mmcell.inference.run import FileRun, Progress, require_distinct_names
@@ -79,12 +80,18 @@ class PredictCommand:
     def run(self) -> int:
         """Do it; returns the exit status."""
         files = find_inputs(self.inputs)
+        if self.scheduler:
+            files = [Path(os.path.abspath(file)) for file in files]
         require_distinct_names(files)
         return self._report(files) if self.dry_run else self._predict(files)
 
     def _network(self) -> Network:
         set_random_seed(SEED)
-        network = load_network(NetworkSpec(self.model, self.checkpoint, self.device))
+        model, checkpoint = self.model, self.checkpoint
+        if self.scheduler:  # its workers run in folders of their own
+            model = os.path.abspath(find_config(model))
+            checkpoint = os.path.abspath(checkpoint)
+        network = load_network(NetworkSpec(model, checkpoint, self.device))
         if self.options.half and not self.scheduler:
             half_dtype(network.device)  # said once, before any image
         return network
@@ -111,7 +118,7 @@ class PredictCommand:
                 files, ordered_map, self.batch_size
             )
         failed = folder.failures
-        kept = f', {len(folder.resumed_names)} of a former run kept' if self.resume else ''
+        kept = f', {folder.num_resumed} of a former run kept' if self.resume else ''
         click.echo(f'{folder.num_done} images done{kept}, results in {self.out}')
         for failure in failed[:_SHOWN_FAILURES]:
             click.echo(f'failed: {failure.image}: {failure.error}', err=True)

@@ -95,11 +95,12 @@ class ImageSource(ABC):
         with self._lock:
             return self._read_level(0, x1, y1, x2, y2)
 
-    def thumbnail(self, max_side: int) -> npt.NDArray[Any]:
+    def thumbnail(self, max_side: int, channels: Sequence[int] | None = None) -> npt.NDArray[Any]:
         """The whole image, small: averages of the pixels that each of its pixels covers.
 
         Args:
             max_side: of the result, in pixels; an image that is smaller is not enlarged.
+            channels: indices of those wanted; all if None.
 
         Returns:
             (h, w, C) of the stored type. h / w is that of the image to within half a pixel.
@@ -111,26 +112,33 @@ class ImageSource(ABC):
             large_enough = [k for k, (h, w) in enumerate(sizes) if h >= height and w >= width]
             level = max(large_enough, default=0)
             small = self._averaged(
-                level, max(1, min(sizes[level][0] // height, sizes[level][1] // width))
+                level,
+                max(1, min(sizes[level][0] // height, sizes[level][1] // width)),
+                list(range(len(self.channels)) if channels is None else channels),
             )
         if small.shape[:2] != (height, width):
-            channels = np.moveaxis(small, -1, 0)
             resized = [
-                cv2.resize(c, (width, height), interpolation=cv2.INTER_AREA) for c in channels
+                cv2.resize(channel, (width, height), interpolation=cv2.INTER_AREA)
+                for channel in np.moveaxis(small, -1, 0)
             ]
             small = np.stack(resized, axis=-1)
         return _of_type(small, self.dtype)
 
-    def _averaged(self, level: int, factor: int) -> npt.NDArray[np.float64]:
+    def _averaged(
+        self, level: int, factor: int, channels: list[int]
+    ) -> npt.NDArray[np.floating[Any]]:
         """A level shrunk by a whole factor; the last row and column may cover fewer pixels."""
         height, width = self._level_sizes()[level]
-        small = np.empty((-(-height // factor), -(-width // factor), len(self.channels)))
+        small = np.empty(
+            (-(-height // factor), -(-width // factor), len(channels)),
+            np.result_type(self.dtype, np.float32),
+        )
         window = math.isqrt(_WINDOW_VALUES // len(self.channels))
         step = max(1, window // factor) * factor
         for y in range(0, height, step):
             for x in range(0, width, step):
                 y2, x2 = min(y + step, height), min(x + step, width)
-                mean = _block_mean(self._read_level(level, x, y, x2, y2), factor)
+                mean = _block_mean(self._read_level(level, x, y, x2, y2)[..., channels], factor)
                 top, left = y // factor, x // factor
                 small[top : top + mean.shape[0], left : left + mean.shape[1]] = mean
         return small

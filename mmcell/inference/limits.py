@@ -40,7 +40,7 @@ class LimitWatch:
         place = 'model.test_cfg.rcnn' if two_stage else 'model.test_cfg'
         self._final = _limits(test_cfg['rcnn'] if two_stage else test_cfg, place)
         if two_stage:
-            self._first = _limits(test_cfg.get('rpn', {}), 'model.test_cfg.rpn')
+            self._first = _limits(test_cfg.get('rpn') or {}, 'model.test_cfg.rpn')
         else:
             self._first = self._final
         self._bar = SURE_PROPOSAL if two_stage else score_threshold

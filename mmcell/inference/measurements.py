@@ -273,6 +273,8 @@ def _intensities(
 ) -> dict[str, npt.NDArray]:
     left, top = objects.boxes[:, 0] - corner[0], objects.boxes[:, 1] - corner[1]
     values = pixels[found.y + top[found.owner], found.x + left[found.owner]]
+    if values.dtype == np.bool_:
+        values = values.view(np.uint8)  # measurements are numbers
     columns = {}
     for k, name in enumerate(channels):
         channel = values[:, k]

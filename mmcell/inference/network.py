@@ -87,6 +87,14 @@ class Network:
         return next((float(value) for value in chosen if value is not None), 0.5)
 
     @property
+    def least_score(self) -> tuple[str, float]:
+        """Below which score the model itself drops detections, after the key that says so."""
+        test_cfg, place = self.cfg.model.get('test_cfg') or {}, 'model.test_cfg'
+        if 'rcnn' in test_cfg:
+            test_cfg, place = test_cfg['rcnn'], f'{place}.rcnn'
+        return f'{place}.score_thr', float(test_cfg.get('score_thr') or 0)
+
+    @property
     def device(self) -> torch.device:
         """Where the parameters are."""
         return next(self.module.parameters()).device
@@ -108,7 +116,8 @@ def load_network(spec: NetworkSpec) -> Network:
     """Build the model of a config with the weights of a checkpoint.
 
     Raises:
-        ConfigError: If there is no such config, or it has no test pipeline.
+        ConfigError: If there is no such config, it has no test pipeline, or the device is not
+            there.
         CheckpointError: If the checkpoint is missing, broken or of another architecture.
     """
     cfg = load_config(find_config(spec.config))
@@ -131,7 +140,12 @@ def load_network(spec: NetworkSpec) -> Network:
     meta = content.get('meta', {})
     metainfo = {**_metainfo(cfg), **(meta.get('dataset_meta') or {})}
     mpp = metainfo.get('mpp')
-    module.to(get_device() if spec.device == 'auto' else spec.device).eval()
+    try:
+        module.to(get_device() if spec.device == 'auto' else spec.device).eval()
+    except (RuntimeError, AssertionError) as error:  # torch without CUDA asserts
+        raise ConfigError(
+            f'--device {spec.device} cannot be used here: {str(error).splitlines()[0]}'
+        ) from error
     return Network(
         spec=replace(spec, version=_version(spec)),
         module=module,

@@ -180,6 +180,13 @@ def remarks(
     model_mpp = options.model_mpp or (network and network.mpp)
     if source.mpp is None and model_mpp is not None:
         notes.append(f"pixel size unknown, the model's {model_mpp:g} microns assumed: give --mpp")
+    if network is not None and options.score_threshold is not None:
+        place, least = network.least_score
+        if options.score_threshold < least:
+            notes.append(
+                f'the model itself drops scores below {least:g}: for a lower --score-threshold, '
+                f'lower {place} in the config'
+            )
     return notes
 
 

@@ -139,10 +139,11 @@ class Prediction:
 
         source = self._task.source
         context = ImageContext(source, self.class_names, [], self._task.display_range)
-        tables = [
-            Batch(part.objects, source.read(*part.window), part.window[:2], context).table
-            for part in self._parts
-        ]
+        with source:
+            tables = [
+                Batch(part.objects, source.read(*part.window), part.window[:2], context).table
+                for part in self._parts
+            ]
         return pd.concat(tables or [context.no_objects().table], ignore_index=True)
 
     def save(self, path: str | Path, formats: Sequence[str] | None = None) -> list[Path]:
@@ -176,7 +177,7 @@ class Prediction:
             )
         else:
             writers = open_files({format_of(path): path}, source, **context)
-        with writers:
+        with source, writers:
             for part in self._parts:
                 writers.write(part.objects, source.read(*part.window), part.window[:2])
         return writers.paths

@@ -84,10 +84,10 @@ class FileRun:
                 self.fail(path, '', error, 1)
                 continue
             for number, source in enumerate(sources, start=1):
-                if source.name in self.folder.resumed_names:
-                    self.progress.on_image(1 / len(sources))
-                    continue
                 try:
+                    if self.folder.has_results(source.name, path):
+                        self.progress.on_image(1 / len(sources))
+                        continue
                     yield self._task(source, number, len(sources))
                 except Exception as error:
                     self.fail(path, source.name, error, len(sources))

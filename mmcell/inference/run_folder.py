@@ -12,7 +12,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
-from mmcell.engine.errors import DataError
+from mmcell.engine.errors import DataError, OutputError
 from mmcell.inference.writers import output_paths
 
 RUN, SUMMARY, FAILURES = 'run.json', 'summary.csv', 'failures.csv'
@@ -82,19 +82,26 @@ class RunFolder:
                 'them, or choose another --out'
             )
         self._rows: list[dict[str, str]] = []
-        if former is not None and overwrite:
-            _delete_results(path, former)
-        elif former is not None:
+        # Not before the run begins: an option that turns out wrong deletes nothing.
+        self._to_delete = former if overwrite else None
+        if former is not None and not overwrite:
             _require_equal(path, former['settings'], self._record['settings'])
             self._rows = [row for row in _read_rows(path / SUMMARY) if self._is_whole(row['name'])]
             earlier = {key: former.get(key) for key in ('started', 'ended', 'status', 'command')}
             self._record['earlier_runs'] = [*former.get('earlier_runs', []), earlier]
-        self.resumed_names = {row['name'] for row in self._rows}
+        self._resumed = {row['name']: Path(row['image']) for row in self._rows}
         self._resumed_pages = Counter(row['image'] for row in self._rows)
         self._num_pages = {row['image']: row['page'].partition('/')[2] for row in self._rows}
 
     def __enter__(self) -> RunFolder:
-        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(
+                f'--out {self.path} cannot be made ({error.strerror}): choose another folder'
+            ) from error
+        if self._to_delete is not None:
+            _delete_results(self.path, self._to_delete)
         (self.path / FAILURES).unlink(missing_ok=True)
         self._record.update(status='running', started=_now(), ended=None)
         self._write_run()
@@ -109,6 +116,27 @@ class RunFolder:
         self._record.update(status=status, ended=_now())
         self._record.update(images_done=self.num_done, images_failed=len(self.failures))
         self._write_run()
+
+    @property
+    def num_resumed(self) -> int:
+        """Images of a former run whose results stay."""
+        return len(self._resumed)
+
+    def has_results(self, name: str, image: Path) -> bool:
+        """Whether a former run has done an image.
+
+        Args:
+            name: of its results.
+            image: the file.
+
+        Raises:
+            DataError: If results of this name are there, of another file.
+        """
+        former = self._resumed.get(name)
+        # A file that is gone may have been moved: names are all there is.
+        if former is not None and former.exists() and not former.samefile(image):
+            raise DataError(f'results named {name} are there already, of {former}')
+        return former is not None
 
     def has_all_pages(self, image: Path) -> bool:
         """Whether a former run has done every image of a file."""

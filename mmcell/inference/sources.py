@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -104,7 +105,8 @@ def output_name(path: Path) -> str:
 
     For a part of a Zarr, such as ``plate.zarr/A/1``, it is ``plate_A_1``.
     """
-    resolved = path.resolve()
+    # Links are not followed: what they are called is the name, not where the data are kept.
+    resolved = Path(os.path.abspath(path))
     roots = [p for p in resolved.parents if p.suffix.casefold() == '.zarr' and is_zarr(p)]
     if not roots:
         return Path(resolved.stem).stem if resolved.stem.endswith('.ome') else resolved.stem

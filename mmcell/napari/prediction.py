@@ -17,6 +17,7 @@ def predict_layer(
     data: Any,
     name: str,
     scale: tuple[float, ...],
+    translate: tuple[float, ...] = (0.0, 0.0),
     *,
     model: str,
     checkpoint: Path,
@@ -29,6 +30,7 @@ def predict_layer(
         data: (H, W) or (H, W, 3 or 4), NumPy or anything that becomes it.
         name: of the layer.
         scale: of the layer, for rows and columns.
+        translate: of the layer, likewise.
         model: config, a file or a name.
         checkpoint: its weights.
         mpp: microns per pixel of the image; None: unknown.
@@ -49,7 +51,8 @@ def predict_layer(
         )
     found = _load(model, str(checkpoint)).predict(image, mpp=mpp, **options)
     pixels, settings, kind = labels_layer(found.labels, f'{name} cells', table=found.table)
-    return pixels, {**settings, 'scale': tuple(scale)}, kind
+    place = {'scale': tuple(scale), 'translate': tuple(translate)}
+    return pixels, {**settings, **place}, kind
 
 
 @functools.lru_cache(maxsize=1)

@@ -35,6 +35,7 @@ def predict_widget(
             data,
             image.name,
             tuple(image.scale[-2:]),
+            tuple(image.translate[-2:]),
             model=model,
             checkpoint=checkpoint,
             mpp=mpp or None,

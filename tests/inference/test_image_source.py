@@ -104,6 +104,12 @@ def test_thumbnail_of_an_odd_size_keeps_the_shape_and_the_mean():
     assert halves[:, :24].min() > 5 and halves[:, 26:].max() < 1
 
 
+def test_thumbnail_of_some_channels():
+    array = RNG.integers(0, 255, (40, 50, 3), dtype=np.uint16)
+    source = ArraySource(array, axes='YXC')
+    np.testing.assert_array_equal(source.thumbnail(20, [2, 1]), source.thumbnail(20)[..., [2, 1]])
+
+
 def test_boolean_thumbnail_shows_the_majority():
     array = np.zeros((4, 4), bool)
     array[:2, :2] = array[2, 2] = True

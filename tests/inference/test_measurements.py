@@ -133,6 +133,12 @@ def test_one_pixel_is_an_object():
     assert (row.solidity, row.mean_0, row.min_0, row.max_0, row.std_0) == (1, 7, 7, 7, 0)
 
 
+def test_intensities_of_booleans_are_numbers():
+    found = table(np.ones((1, 2), int), np.array([[[True], [False]]]))
+    assert found[['mean_0', 'min_0', 'max_0']].iloc[0].tolist() == [0.5, 0, 1]
+    assert found.min_0.dtype == found.max_0.dtype == np.uint8
+
+
 def test_no_objects_give_a_table_with_the_same_columns_and_types():
     full, empty = table(np.ones((3, 3), int), mpp=1.0), table(np.zeros((3, 3), int), mpp=1.0)
     assert len(empty) == 0 and full.dtypes.to_dict() == empty.dtypes.to_dict()

@@ -11,6 +11,7 @@ from mmengine.structures import InstanceData
 
 import mmcell
 from mmcell.engine.errors import DataError
+from mmcell.inference.image_source import ImageSource
 from mmcell.inference.model import Model
 from mmcell.inference.sources import ArraySource
 from mmcell.structures import RoiMasks
@@ -220,6 +221,17 @@ def test_a_prediction_is_saved_by_the_end_of_the_name(model, scene, tmp_path, na
     path = tmp_path / 'new' / name
     assert model.predict(scene()).save(path) == [path]
     assert SUFFIXES[name](path) == 2
+
+
+def test_tables_and_files_leave_no_image_open(model, scene, tmp_path, monkeypatch):
+    cv2.imwrite(str(tmp_path / 'a.png'), scene())
+    found = model.predict(tmp_path / 'a.png')
+    closed = []
+    close = ImageSource.close
+    monkeypatch.setattr(ImageSource, 'close', lambda self: (closed.append(self), close(self)))
+    assert len(found.table) == 2 and len(closed) == 1
+    found.save(tmp_path / 'a.csv')
+    assert len(closed) == 2
 
 
 def test_a_prediction_is_saved_into_a_folder(model, scene, tmp_path):

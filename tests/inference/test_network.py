@@ -31,6 +31,21 @@ def test_config_without_test_pipeline_is_refused(files):
         load(config, checkpoint)
 
 
+def test_a_device_that_is_not_there_is_named(files):
+    with pytest.raises(ConfigError, match='--device vulkan:7 cannot be used here: '):
+        load(*files, device='vulkan:7')
+    with pytest.raises(ConfigError, match='--device nonsense cannot be used here: '):
+        load(*files, device='nonsense')
+
+
+def test_a_file_that_is_no_config_is_named(files, tmp_path):
+    with pytest.raises(ConfigError, match=r'weights\.pth is no config: '):
+        load(files[1], files[0])
+    (tmp_path / 'broken.py').write_text('model = dict(')
+    with pytest.raises(ConfigError, match=r'broken\.py is no config: '):
+        load(tmp_path / 'broken.py', files[1])
+
+
 def test_auto_takes_the_accelerator(files, monkeypatch):
     monkeypatch.setattr(network_module, 'get_device', lambda: 'meta')
     assert load(*files, device='auto').device.type == 'meta'

@@ -1,10 +1,12 @@
 from dataclasses import fields
 
+import numpy as np
 import pytest
 
 from mmcell.inference.cli import predict
 from mmcell.inference.network import NetworkSpec, load_network
-from mmcell.inference.options import PredictOptions, tile_plan
+from mmcell.inference.options import PredictOptions, remarks, tile_plan
+from mmcell.inference.sources import ArraySource
 
 
 @pytest.fixture
@@ -67,6 +69,23 @@ def test_detections_count_from_the_score_on_that_the_model_is_tested_with(
     assert network.score_threshold == expected
     assert PredictOptions().of(network).score_threshold == expected
     assert PredictOptions(score_threshold=0.0).of(network).score_threshold == 0
+
+
+@pytest.mark.parametrize(
+    ('test_cfg', 'place'),
+    [
+        ('score_thr=0.3', 'model.test_cfg.score_thr'),
+        ('rpn=None, rcnn=dict(score_thr=0.3)', 'model.test_cfg.rcnn.score_thr'),
+    ],
+)
+def test_a_threshold_below_that_of_the_model_is_remarked(files, test_cfg, place):
+    config, checkpoint = files
+    config.write_text(config.read_text().replace('max_per_img=200', test_cfg))
+    network = load_network(NetworkSpec(str(config), str(checkpoint), 'cpu'))
+    source = ArraySource(np.zeros((9, 9), np.uint8))
+    assert remarks(source, network, PredictOptions(score_threshold=0.3)) == []
+    (note,) = remarks(source, network, PredictOptions(score_threshold=0.1))
+    assert 'drops scores below 0.3' in note and f'lower {place} in the config' in note
 
 
 def test_command_line_has_the_defaults_of_python():

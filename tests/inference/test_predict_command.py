@@ -15,7 +15,10 @@ import tifffile
 from click.testing import CliRunner
 
 import mmcell
+from mmcell.engine.errors import ConfigError
+from mmcell.inference import command
 from mmcell.inference.cli import predict
+from mmcell.inference.distribution import worker_pool
 from mmcell.inference.writers.labels import LabelsWriter
 
 ALL = 'labels,geojson,rois,csv,overlay,coco'
@@ -159,6 +162,64 @@ def test_overwrite_deletes_what_the_former_run_wrote_and_nothing_else(run, folde
     assert '1 images done' in result.output
     left = [str(p.relative_to(out)) for p in sorted(out.rglob('*')) if p.is_file()]
     assert left == ['labels/a.tif', 'labels/mine.tif', 'model_config.py', 'run.json', 'summary.csv']
+
+
+def test_overwrite_with_an_option_that_is_wrong_deletes_nothing(run, folder, tmp_path, monkeypatch):
+    out = tmp_path / 'out'
+    run(folder, '--out', out, '--save', 'labels')
+    before = snapshot(out)
+
+    def no_workers(*args):
+        raise ConfigError('no scheduler there')
+
+    monkeypatch.setattr(command, 'worker_pool', no_workers)
+    result = run(folder, '--out', out, '--save', 'csv', '--overwrite', '--scheduler', 'tcp://x:1')
+    assert result.exit_code == 1 and 'no scheduler there' in result.output
+    assert snapshot(out) == before
+
+
+def test_resume_takes_no_results_of_another_image_for_its_own(run, folder, tmp_path):
+    out, other = tmp_path / 'out', tmp_path / 'other'
+    run(folder / 'a.png', '--out', out, '--save', 'labels')
+    other.mkdir()
+    (folder / 'a.png').rename(other / 'kept.png')
+    (other / 'a.png').write_bytes((folder / 'b.png').read_bytes())
+    # The image has moved: its results stay.
+    moved = run(other / 'a.png', '--out', out, '--save', 'labels', '--resume')
+    assert moved.exit_code == 0 and '1 of a former run kept' in moved.output
+    (other / 'kept.png').rename(folder / 'a.png')
+    both = run(other / 'a.png', '--out', out, '--save', 'labels', '--resume')
+    assert both.exit_code == 1
+    assert f'results named a are there already, of {folder / "a.png"}' in both.output
+
+
+def test_a_folder_that_cannot_be_made_is_named(run, folder, tmp_path, monkeypatch):
+    def refuse(self, **kwargs):
+        raise PermissionError(13, 'Permission denied', str(self))
+
+    monkeypatch.setattr(Path, 'mkdir', refuse)
+    result = run(folder, '--out', tmp_path / 'out')
+    assert result.exit_code == 1
+    assert f'{tmp_path / "out"} cannot be made (Permission denied): choose' in result.output
+
+
+def test_a_cluster_gets_absolute_paths(run, files, folder, tmp_path, monkeypatch):
+    seen = {}
+
+    def run_here(workers, scheduler):
+        seen['scheduler'] = scheduler
+        return worker_pool(0, None)
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(command, 'worker_pool', run_here)
+    arguments = [folder.name, '--model', 'model/config.py', '--checkpoint', 'model/weights.pth']
+    arguments += ['--out', 'out', '--scheduler', 'tcp://x:1', '--save', 'labels']
+    result = CliRunner().invoke(predict, [str(word) for word in arguments])
+    assert result.exit_code == 0, result.output
+    assert seen == {'scheduler': 'tcp://x:1'}
+    assert {Path(row['image']).parent for row in rows(tmp_path / 'out/summary.csv')} == {folder}
+    record = json.loads((tmp_path / 'out/run.json').read_text())
+    assert str(files[0]) in json.dumps(record) and str(files[1]) in json.dumps(record)
 
 
 def test_resume_does_what_is_missing(run, folder, tmp_path, bright_objects):

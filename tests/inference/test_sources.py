@@ -160,3 +160,11 @@ def test_tiff_is_known_by_its_content_whatever_its_name(tmp_path):
 )
 def test_output_is_named_after_the_file(path, name):
     assert output_name(Path(path)) == name
+
+
+def test_output_is_named_after_a_link_not_after_what_it_links_to(tmp_path, monkeypatch):
+    (tmp_path / 'SHA256-abc.tif').touch()
+    (tmp_path / 'patient.ome.tif').symlink_to(tmp_path / 'SHA256-abc.tif')
+    assert output_name(tmp_path / 'patient.ome.tif') == 'patient'
+    monkeypatch.chdir(tmp_path)
+    assert output_name(Path('patient.ome.tif')) == 'patient'

@@ -387,3 +387,13 @@ def test_what_is_no_tiff_is_named(tmp_path, content):
     (tmp_path / 'a.tif').write_bytes(content)
     with pytest.raises(OSError, match='a.tif: cannot be decoded as TIFF'):
         open_sources(tmp_path / 'a.tif')
+
+
+def test_what_a_scanner_program_exports_without_tiles_is_a_plain_tiff(tmp_path):
+    description = 'Aperio Image Library v11.2.1\r\n900x700'
+    picture = RNG.integers(0, 255, (50, 40, 3), dtype=np.uint8)
+    tifffile.imwrite(
+        tmp_path / 'a.tif', picture, photometric='rgb', description=description, rowsperstrip=8
+    )
+    (source,) = open_sources(tmp_path / 'a.tif')
+    np.testing.assert_array_equal(source.read(0, 0, 40, 50), picture)

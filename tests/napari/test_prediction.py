@@ -37,10 +37,11 @@ def test_objects_lie_where_the_image_lies(model, channels):
     image = np.zeros((20, 30, *channels), np.uint8)
     image[4:8, 5:9] = 200
     pixels, options, kind = predict_layer(
-        image, 'slide', (0.5, 0.25), model='m', checkpoint='c', mpp=0.5, views=4
+        image, 'slide', (0.5, 0.25), (7.0, 9.0), model='m', checkpoint='c', mpp=0.5, views=4
     )
     assert kind == 'labels' and np.count_nonzero(pixels) == 16
-    assert options['name'] == 'slide cells' and options['scale'] == (0.5, 0.25)
+    assert options['name'] == 'slide cells'
+    assert (options['scale'], options['translate']) == ((0.5, 0.25), (7.0, 9.0))
     assert options['features'].to_dict('list') == {'index': [1], 'area_px': [16]}
     assert model.options == {'mpp': 0.5, 'views': 4}
 

@@ -24,6 +24,8 @@ if (folder == null)
 def fileName = image?.getName() ?: getCurrentServer().getMetadata().getName()
 def dot = fileName.lastIndexOf('.')
 def name = dot > 0 ? fileName.substring(0, dot) : fileName
+if (name.toLowerCase().endsWith('.ome')) // a.ome.tif gets a.geojson
+    name = name.substring(0, name.length() - 4)
 
 def places = [folder, new File(folder, 'geojson')]
 def found = places.collectMany { place -> ['.geojson', '.geojson.gz'].collect { new File(place, name + it) } }

@@ -6,7 +6,7 @@ import os
 import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -77,13 +77,16 @@ class ImageContext:
     colors: Sequence[Color]
     display_range: DisplayRange | None = None
 
-    def to_rgb8(self, pixels: npt.NDArray) -> npt.NDArray[np.uint8]:
-        """(h, w, C) pixels as stored to (h, w, 3) RGB."""
-        if self.display_range is None:
+    def thumbnail(self, max_side: int) -> npt.NDArray[np.uint8]:
+        """(h, w, 3) RGB, the image as it is shown, the longer side at most ``max_side`` pixels."""
+        shown_as = self.display_range
+        if shown_as is None:
             from mmcell.inference.intensity import DisplayRange
 
-            return DisplayRange.of(self.source).to_rgb8(pixels)
-        return self.display_range.to_rgb8(pixels)
+            shown_as = DisplayRange.of(self.source)
+        # Of many channels at most three are shown: no others are averaged.
+        pixels = self.source.thumbnail(max_side, shown_as.shown)
+        return replace(shown_as, shown=tuple(range(len(shown_as.shown)))).to_rgb8(pixels)
 
     def no_objects(self) -> Batch:
         """A batch without objects, whose table has the columns of those with."""

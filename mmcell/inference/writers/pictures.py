@@ -50,7 +50,7 @@ class OverlayWriter(FileWriter):
     def finish(self) -> None:
         """Draw."""
         context = self.context
-        image = context.to_rgb8(context.source.thumbnail(max(self._sides)))
+        image = context.thumbnail(max(self._sides))
         colors, legend = None, []
         if len(context.classes) > 1:
             colors = np.zeros((self._labels.max() + 1, 3), dtype=np.uint8)
@@ -76,5 +76,4 @@ class ThumbnailWriter(FileWriter):
 
     def finish(self) -> None:
         """Read and write the picture."""
-        thumbnail = self.context.source.thumbnail(_THUMBNAIL_SIDE)
-        write_png(self.part, self.context.to_rgb8(thumbnail))
+        write_png(self.part, self.context.thumbnail(_THUMBNAIL_SIDE))

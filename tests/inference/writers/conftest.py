@@ -4,14 +4,11 @@ import numpy as np
 import pytest
 import shapely
 
+from mmcell.inference.intensity import DisplayRange
 from mmcell.inference.writers import open_writers
 from mmcell.structures import FoundObjects
 
 ARGUMENTS_OF_SOURCE = ('name', 'channels', 'mpp')
-
-
-def make_rgb8(pixels):
-    return np.repeat(pixels[:, :, :1], 3, axis=2).astype(np.uint8)
 
 
 @pytest.fixture(scope='session')
@@ -19,15 +16,16 @@ def make_source():
     """``make_source(pixels, name=..., channels=..., mpp=...)``: an image in memory."""
 
     def make_source(pixels, name='image', channels=None, mpp=None):
-        def thumbnail(max_side):
+        def thumbnail(max_side, channels):
             step = -(-max(pixels.shape[:2]) // max_side)
-            return pixels[::step, ::step]
+            return pixels[::step, ::step, list(channels)]
 
         return SimpleNamespace(
             path=f'/folder/{name}.tif',
             name=name,
             size=pixels.shape[:2],
             channels=channels or [f'channel {k}' for k in range(1, pixels.shape[2] + 1)],
+            shown=(0,),
             dtype=pixels.dtype,
             mpp=mpp,
             thumbnail=thumbnail,
@@ -38,8 +36,8 @@ def make_source():
 
 @pytest.fixture(scope='session')
 def show():
-    """Stands for a ``DisplayRange``: the first channel as gray, as it is."""
-    return SimpleNamespace(to_rgb8=make_rgb8)
+    """The first channel as gray, as it is."""
+    return DisplayRange((0,), None)
 
 
 @pytest.fixture(scope='session')

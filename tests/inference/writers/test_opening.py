@@ -92,7 +92,7 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path, make_source):
 
 
 def test_an_image_that_cannot_be_read_for_its_picture_says_so_itself(tmp_path, make_source):
-    def thumbnail(max_side):
+    def thumbnail(max_side, channels):
         raise OSError('image.tif: cannot be decoded')
 
     source = make_source(PIXELS)
