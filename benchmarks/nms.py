@@ -1,6 +1,8 @@
 """NMS of boxes that compares those that meet, against mmcv's, which compares all pairs on a CPU.
 
-python benchmarks/nms.py
+Boxes lie side by side, as with random weights, or eight around each object, as with trained ones.
+
+    python benchmarks/nms.py [--threads 2]
 """
 
 import argparse
