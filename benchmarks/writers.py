@@ -22,6 +22,7 @@ from common import MIB, Report, parse_options, peak_extra_memory
 from scipy import ndimage
 from skimage.measure import regionprops_table
 
+from mmcell.inference.intensity import DisplayRange
 from mmcell.inference.writers import open_writers
 from mmcell.inference.writers.opening import FORMATS
 from mmcell.structures import FoundObjects
@@ -63,11 +64,12 @@ def writing(names: list[str], num_windows: int) -> Callable[[], int]:
         name='slide',
         size=(side, side),
         channels=('red', 'green', 'blue'),
+        shown=(0, 1, 2),
         dtype=pixels.dtype,
         mpp=0.25,
-        thumbnail=lambda max_side: np.resize(shrunk, (min(side, max_side),) * 2 + (3,)),
+        thumbnail=lambda max_side, channels: np.resize(shrunk, (min(side, max_side),) * 2 + (3,)),
     )
-    show = SimpleNamespace(to_rgb8=lambda shown: shown)
+    show = DisplayRange((0, 1, 2), None)
 
     def write() -> int:
         with tempfile.TemporaryDirectory() as folder:

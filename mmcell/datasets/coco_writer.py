@@ -26,6 +26,9 @@ from mmcell.functional.rle import Rle, label_map_to_rles, rles_to_label_layers
 # Images that a warning about many of them names.
 _NAMED = 3
 
+# By which a converter knows what another run of it wrote.
+_INFO = {'description': 'converted by mmcell'}
+
 
 @dataclass
 class CellImage:
@@ -201,9 +204,9 @@ def write_dataset(
 def _prepare(out: Path, overwrite: bool) -> None:
     folders = [out / name for name in ('images', 'annotations', 'splits')]
     present = [folder for folder in folders if folder.exists()]
-    if present and not (out / 'annotations').exists():
+    if present and not all(map(_is_ours, folders)):
         raise FileExistsError(
-            f'{present[0]} was not written by a converter; choose another folder for the data set'
+            f'{present[0]} is not from a converter: choose another folder, or delete it yourself'
         )
     if present and not overwrite:
         raise FileExistsError(
@@ -213,6 +216,17 @@ def _prepare(out: Path, overwrite: bool) -> None:
         if folder.exists():
             shutil.rmtree(folder)
         folder.mkdir(parents=True)
+
+
+def _is_ours(folder: Path) -> bool:
+    """Whether a folder of a data set was made here; nobody else writes three with such lists."""
+    if folder.name != 'annotations' or not folder.is_dir():
+        return folder.is_dir()
+    starts = []
+    for file in folder.iterdir():
+        with open(file, encoding='utf-8', errors='replace') as opened:
+            starts.append(opened.read(100))
+    return all(json.dumps(_INFO) in start for start in starts)
 
 
 def _is_training(split: str) -> bool:
@@ -265,7 +279,7 @@ def _write_split(out: Path, split: str, records: Sequence[_Record], category: st
         for annotation in record.annotations
     ]
     coco = {
-        'info': {'description': 'converted by mmcell'},
+        'info': _INFO,
         'images': images,
         'categories': [{'id': 1, 'name': category}],
         'annotations': [{'id': k, **entry} for k, entry in enumerate(annotations, start=1)],

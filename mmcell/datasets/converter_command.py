@@ -119,8 +119,8 @@ def _convert(
 
 
 def _require_apart(source: Path, out: Path) -> None:
-    """Images are read while the data set is written: nothing of the one may lie in the other."""
-    if source.is_dir() and (source == out or source.is_relative_to(out / 'images')):
+    """Images are read while the data set is written: they must not lie where it goes."""
+    if source.is_relative_to(out / 'images'):
         raise ValueError(f'--out {out} is where SOURCE lies; choose another folder')
 
 

@@ -18,6 +18,9 @@ from mmcell.datasets.image_io import TIFF_SUFFIXES, read_raw
 # Not JPEG: its losses invent objects.
 LABEL_SUFFIXES = ('.png', '.npy', *TIFF_SUFFIXES)
 
+# Larger pieces are objects of a foreground mask.
+_LARGEST_CRUMB_PX = 4
+
 
 def read_label_map(path: str | PathLike[str], *, in_pieces: bool = False) -> npt.NDArray[np.int64]:
     """Read a label map.
@@ -202,9 +205,10 @@ def _read_values(path: Path) -> np.ndarray:
 
 
 def _is_one_object(foreground: np.ndarray) -> bool:
-    """Whether the only number is that of an object, which may have lost crumbs."""
-    pieces = np.bincount(ndimage.label(foreground, np.ones((3, 3)))[0][foreground])
-    return bool(pieces.max() >= 0.9 * pieces.sum())
+    """Whether the only number is that of an object, which may have lost crumbs of a few pixels."""
+    sizes = np.bincount(ndimage.label(foreground, np.ones((3, 3)))[0][foreground])
+    *crumbs, largest = np.sort(sizes[sizes > 0])
+    return not crumbs or bool(crumbs[-1] <= min(_LARGEST_CRUMB_PX, largest // 10))
 
 
 def _foreground_only(path: Path, value: str) -> ValueError:

@@ -16,9 +16,9 @@ class _ConfigOptions(DictAction):
     @staticmethod
     def _parse_iterable(val: str) -> Any:
         """A single value as it is, several as MMEngine reads them."""
-        text = val.strip('\'"')
+        text = val.strip('\'" ')
         if ',' in text or text[:1] in ('(', '['):
-            return DictAction._parse_iterable(val)
+            return DictAction._parse_iterable(text)
         return DictAction._parse_int_float_bool(text)
 
     def __call__(

@@ -19,7 +19,7 @@ from mmcell.engine.errors import ConfigError
 from mmcell.engine.memory import spare_what_is_loaded
 from mmcell.inference.distribution import worker_pool
 from mmcell.inference.dry_run import as_table, look_at, seconds_per_tile
-from mmcell.inference.network import Network, NetworkSpec, find_config, load_network
+from mmcell.inference.network import Network, NetworkSpec, load_network
 from mmcell.inference.options import PredictOptions
 from mmcell.inference.provenance import SEED, describe_run
 from mmcell.inference.run import FileRun, Progress, require_distinct_names
@@ -79,18 +79,18 @@ class PredictCommand:
 
     def run(self) -> int:
         """Do it; returns the exit status."""
-        files = find_inputs(self.inputs)
-        if self.scheduler:
-            files = [Path(os.path.abspath(file)) for file in files]
+        # What was done of which image is noted for runs from other folders, and for a cluster's.
+        files = [Path(os.path.abspath(file)) for file in find_inputs(self.inputs)]
         require_distinct_names(files)
         return self._report(files) if self.dry_run else self._predict(files)
 
     def _network(self) -> Network:
         set_random_seed(SEED)
-        model, checkpoint = self.model, self.checkpoint
-        if self.scheduler:  # its workers run in folders of their own
-            model = os.path.abspath(find_config(model))
-            checkpoint = os.path.abspath(checkpoint)
+        # Workers of a cluster run in folders of their own, and find names and addresses themselves.
+        model, checkpoint = (
+            os.path.abspath(name) if Path(name).is_file() else name
+            for name in (self.model, self.checkpoint)
+        )
         network = load_network(NetworkSpec(model, checkpoint, self.device))
         if self.options.half and not self.scheduler:
             half_dtype(network.device)  # said once, before any image

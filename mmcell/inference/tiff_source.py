@@ -37,10 +37,9 @@ def is_scanner_tiff(path: Path) -> bool:
     if path.suffix.casefold() not in TIFF_SUFFIXES or not path.is_file():
         return False
     with contextlib.suppress(Exception), tifffile.TiffFile(path) as tiff:
-        # Exports of a scanner's program keep its description, but not the tiles OpenSlide wants.
-        return tiff.pages.first.is_tiled and any(
-            [tiff.is_svs, tiff.is_ndpi, tiff.is_scn, tiff.is_bif, tiff.is_philips]
-        )
+        # What Aperio's program exports keeps its description, but not the tiles OpenSlide wants.
+        is_aperio = tiff.is_svs and tiff.pages.first.is_tiled
+        return any([is_aperio, tiff.is_ndpi, tiff.is_scn, tiff.is_bif, tiff.is_philips])
     return False  # what is wrong with it, its reader will say
 
 

@@ -96,9 +96,26 @@ def test_folders_that_no_converter_wrote_are_never_deleted(tmp_path):
     (tmp_path / 'images').mkdir()
     (tmp_path / 'images' / 'mine.png').touch()
     for overwrite in (False, True):
-        with pytest.raises(FileExistsError, match='images was not written by a converter'):
+        with pytest.raises(FileExistsError, match='images is not from a converter'):
             write_dataset(ENTRIES, SPLITS, tmp_path, overwrite=overwrite, progress=False)
     assert (tmp_path / 'images' / 'mine.png').exists()
+
+
+@pytest.mark.parametrize('name', ['instances_train.json', 'TCGA.xml'])
+def test_annotations_of_others_are_never_deleted(tmp_path, name):
+    write_dataset(ENTRIES, SPLITS, tmp_path, progress=False)
+    theirs = tmp_path / 'annotations' / name
+    theirs.write_text('{"info": {"description": "COCO 2017 Dataset"}}')
+    with pytest.raises(FileExistsError, match='is not from a converter'):
+        write_dataset(ENTRIES, SPLITS, tmp_path, overwrite=True, progress=False)
+    assert theirs.exists()
+
+
+def test_what_an_interrupted_conversion_left_is_replaced(tmp_path):
+    for folder in ('images', 'annotations', 'splits'):
+        (tmp_path / folder).mkdir()
+    write_dataset(ENTRIES, SPLITS, tmp_path, overwrite=True, progress=False)
+    assert (tmp_path / 'annotations' / 'train.json').is_file()
 
 
 def test_report_counts_every_split(tmp_path):

@@ -92,7 +92,7 @@ def test_only_object_may_have_crumbs(tmp_path):
     labels = np.zeros((9, 9), np.uint8)
     labels[:5, :5], labels[5, 5], labels[8, 0] = 7, 7, 7  # one pixel joined by a corner, one apart
     np.testing.assert_array_equal(read_label_map(write(tmp_path / 'a.png', labels)), labels)
-    labels[8, :3] = 7
+    labels[8, :3] = 7  # more than a tenth
     with pytest.raises(ValueError, match='everything is 7'):
         read_label_map(write(tmp_path / 'a.png', labels))
 

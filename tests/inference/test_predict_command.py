@@ -193,6 +193,18 @@ def test_resume_takes_no_results_of_another_image_for_its_own(run, folder, tmp_p
     assert f'results named a are there already, of {folder / "a.png"}' in both.output
 
 
+def test_the_same_name_in_another_folder_is_another_image(run, folder, tmp_path, monkeypatch):
+    out, other = tmp_path / 'out', tmp_path / 'other' / folder.name
+    other.mkdir(parents=True)
+    (other / 'a.png').write_bytes((folder / 'b.png').read_bytes())
+    monkeypatch.chdir(tmp_path)
+    run(f'{folder.name}/a.png', '--out', out, '--save', 'labels')
+    monkeypatch.chdir(tmp_path / 'other')
+    result = run(folder.name, '--out', out, '--save', 'labels', '--resume')
+    assert result.exit_code == 1
+    assert f'results named a are there already, of {folder / "a.png"}' in result.output
+
+
 def test_a_folder_that_cannot_be_made_is_named(run, folder, tmp_path, monkeypatch):
     def refuse(self, **kwargs):
         raise PermissionError(13, 'Permission denied', str(self))

@@ -201,6 +201,14 @@ def test_neural_cells_beside_the_folders_of_splits_are_in_none(tmp_path):
         assert sorted(stems(tmp_path / 'out', split)) == [f'{split}_a', f'{split}_b']
 
 
+def test_neural_cells_of_two_folders_are_these_splits(tmp_path):
+    for split in ('train', 'test'):
+        write_neural_cells(tmp_path / 'in', *numbered(split, 5), split=split)
+    convert('neural_cell', tmp_path / 'in', tmp_path / 'out')
+    assert [len(stems(tmp_path / 'out', s)) for s in ('train', 'val', 'test')] == [5, 0, 5]
+    assert all(stem.startswith('test') for stem in stems(tmp_path / 'out', 'test'))
+
+
 def test_neural_cells_may_come_as_label_maps_and_remarks_are_made(tmp_path):
     folder = tmp_path / 'in'
     write_neural_cells(folder, 'colour', pixels=RGB)

@@ -150,10 +150,13 @@ def test_where_the_images_lie_nothing_is_written_or_deleted(command, tmp_path):
     image = tmp_path / 'mine' / 'images' / 'a.png'
     write_png(image, GRAY)
     write_png(tmp_path / 'mine' / 'masks' / 'a.png', LABELS)
-    for source, out in ((tmp_path / 'mine', tmp_path / 'mine'), (image.parent, tmp_path / 'mine')):
-        result = run(command, source, '--out', out, '--overwrite')
+    for source, message in (
+        (tmp_path / 'mine', 'images is not from a converter'),
+        (image.parent, 'is where SOURCE lies; choose another folder'),
+    ):
+        result = run(command, source, '--out', tmp_path / 'mine', '--overwrite')
         assert result.exit_code == 1
-        assert 'is where SOURCE lies; choose another folder' in result.output
+        assert message in result.output
     assert image.exists()
 
 
