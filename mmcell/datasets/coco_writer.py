@@ -204,7 +204,8 @@ def write_dataset(
 def _prepare(out: Path, overwrite: bool) -> None:
     folders = [out / name for name in ('images', 'annotations', 'splits')]
     present = [folder for folder in folders if folder.exists()]
-    if present and not all(map(_is_ours, folders)):
+    ours = all(folder.is_dir() for folder in folders) and _are_ours(out / 'annotations')
+    if present and not ours:
         raise FileExistsError(
             f'{present[0]} is not from a converter: choose another folder, or delete it yourself'
         )
@@ -218,15 +219,13 @@ def _prepare(out: Path, overwrite: bool) -> None:
         folder.mkdir(parents=True)
 
 
-def _is_ours(folder: Path) -> bool:
-    """Whether a folder of a data set was made here; nobody else writes three with such lists."""
-    if folder.name != 'annotations' or not folder.is_dir():
-        return folder.is_dir()
-    starts = []
-    for file in folder.iterdir():
+def _are_ours(annotations: Path) -> bool:
+    """Whether every file of a folder was written here, which an interrupted run may leave empty."""
+    for file in annotations.iterdir():
         with open(file, encoding='utf-8', errors='replace') as opened:
-            starts.append(opened.read(100))
-    return all(json.dumps(_INFO) in start for start in starts)
+            if json.dumps(_INFO) not in opened.read(100):
+                return False
+    return True
 
 
 def _is_training(split: str) -> bool:

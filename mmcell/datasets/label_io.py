@@ -130,7 +130,12 @@ def read_colour_map(path: str | PathLike[str]) -> npt.NDArray[np.int64]:
     red, green, blue = np.moveaxis(values[:, :, :3].astype(np.int64), 2, 0)
     coloured = (red != green) | (green != blue)
     colours = np.where(coloured, (red << 16) + (green << 8) + blue, 0)
-    return np.searchsorted(np.unique(np.append(colours, 0)), colours)
+    return numbered_from_one(colours)
+
+
+def numbered_from_one(labels: npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:
+    """Labels >= 0 without gaps, in the order of their numbers; 0 stays background."""
+    return np.searchsorted(np.unique(np.append(labels, 0)), labels)
 
 
 def read_inst_map(path: str | PathLike[str]) -> npt.NDArray[np.int64]:

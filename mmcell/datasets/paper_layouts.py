@@ -23,7 +23,7 @@ from mmcell.datasets.layouts import (
     read_labelled,
     require_images,
 )
-from mmcell.datasets.splits import draw_validation
+from mmcell.datasets.splits import draw_validation, read_list
 
 # Kumar et al. (2017), by the patients of TCGA: files are named TCGA-<patient>-<sample>.tif.
 KUMAR_ORGANS = {
@@ -167,8 +167,7 @@ def _bbbc039_splits(folder: Path) -> Splits:
         raise ValueError(f'{folder}: lacks {", ".join(missing)} of the metadata; unpack them too')
     # The lists name the masks, with their suffix.
     return {
-        split: [Path(line).stem for line in lists[name].read_text().split()]
-        for split, name in names.items()
+        split: [Path(line).stem for line in read_list(lists[name])] for split, name in names.items()
     }
 
 

@@ -28,11 +28,7 @@ def read_splits(folder: Path, stems: Iterable[str]) -> dict[str, list[str]]:
         file = folder / f'{split}.txt'
         if not file.is_file():
             continue
-        try:
-            text = file.read_text(encoding='utf-8-sig')
-        except UnicodeDecodeError as error:
-            raise ValueError(f'{file}: is not UTF-8 text ({error}); save it as such') from error
-        lines = [line.strip() for line in text.splitlines() if line.strip()]
+        lines = read_list(file)
         splits[split] = [line if line in known else Path(line).stem for line in lines]
         for stem in splits[split]:
             if stem in seen:
@@ -41,6 +37,19 @@ def read_splits(folder: Path, stems: Iterable[str]) -> dict[str, list[str]]:
     if not splits:
         raise FileNotFoundError(f'{folder}: holds none of train.txt, val.txt, test.txt')
     return splits
+
+
+def read_list(file: Path) -> list[str]:
+    """The lines of a text file, without blanks around them and without empty ones.
+
+    Raises:
+        ValueError: If it is not UTF-8 text; a byte order mark is passed over.
+    """
+    try:
+        text = file.read_text(encoding='utf-8-sig')
+    except UnicodeDecodeError as error:
+        raise ValueError(f'{file}: is not UTF-8 text ({error}); save it as such') from error
+    return [line.strip() for line in text.splitlines() if line.strip()]
 
 
 def random_splits(

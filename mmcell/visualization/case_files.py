@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mmcell.datasets.image_io import IMAGE_SUFFIXES, read_image
+from mmcell.datasets.label_io import numbered_from_one
 from mmcell.engine.errors import UserError
 from mmcell.evaluation.readers.files import Entry, Side, find_side, image_name
 from mmcell.visualization.cases import Case
@@ -92,5 +93,5 @@ def _read(entries: list[Entry], size: tuple[int, int]) -> npt.NDArray[np.integer
         raise UserError(f'{entries[0].source}: {error}') from error
     if label_map.shape != size:
         raise UserError(f'{entries[0].source} is {label_map.shape}, its image {size}')
-    # From 1 on: colours are looked up in tables as long as the largest id.
-    return np.searchsorted(np.unique(np.append(label_map, 0)), label_map)
+    # Colours are looked up in tables as long as the largest id.
+    return numbered_from_one(label_map)
