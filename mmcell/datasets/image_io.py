@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
 from typing import NamedTuple
@@ -12,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import tifffile
 
+from mmcell.engine.errors import UserError
 from mmcell.functional.intensity import display_limits, sample_windows, scale_to_uint8
 
 TIFF_SUFFIXES = ('.tif', '.tiff')
@@ -19,16 +21,6 @@ IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg', '.bmp', *TIFF_SUFFIXES)
 
 # How TIFF pixels may encode what one sees; inverted gray, palettes and CMYK would look wrong.
 PLAIN_COLOURS = ('MINISBLACK', 'RGB', 'YCBCR')
-
-# What tifffile raises for files that are cut off or no TIFF.
-_DAMAGED_TIFF = (
-    tifffile.TiffFileError,
-    OSError,
-    RuntimeError,
-    ValueError,
-    LookupError,
-    struct.error,
-)
 
 
 class RawImage(NamedTuple):
@@ -121,18 +113,30 @@ def read_raw(path: Path) -> RawImage:
 
 
 def _read_tiff(path: Path) -> RawImage:
-    try:
-        with tifffile.TiffFile(path) as tiff:
-            sizes = [series.shape for series in tiff.series]
-            if len(sizes) == 1:
-                series = tiff.series[0]
-                return RawImage(series.asarray(), series.axes, series.keyframe.photometric.name)
-    except _DAMAGED_TIFF as error:
-        raise OSError(f'{path}: cannot be decoded as TIFF: {error}') from error
+    with decoding(path, 'TIFF'), tifffile.TiffFile(path) as tiff:
+        sizes = [series.shape for series in tiff.series]
+        if len(sizes) == 1:
+            series = tiff.series[0]
+            return RawImage(series.asarray(), series.axes, series.keyframe.photometric.name)
     raise ValueError(
         f'{path}: holds {len(sizes)} images, of shapes {sizes}, expected one; save the one you '
         'mean as a file of its own'
     )
+
+
+@contextmanager
+def decoding(path: Path, kind: str) -> Iterator[None]:
+    """Turn what decoders raise on a damaged file into an OSError that names it."""
+    try:
+        yield
+    except UserError:
+        raise
+    except PermissionError as error:
+        raise OSError(f'{path}: cannot be read: {error.strerror or error}') from error
+    except Exception as error:  # decoders raise whatever they meet in a damaged file
+        raise OSError(
+            f'{path}: cannot be decoded as {kind}: {error or type(error).__name__}'
+        ) from error
 
 
 def _channels_last(path: Path, raw: RawImage) -> np.ndarray:

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mmcell.datasets.image_io import decoding
 from mmcell.engine.errors import UserError
 from mmcell.inference.image_source import ImageSource
 from mmcell.inference.layout import COLOURS, choose_channels
-from mmcell.inference.stored_images import decoding, microns, square_mpp
+from mmcell.inference.stored_images import microns, square_mpp
 
 # Aperio, Hamamatsu, MIRAX, Leica, Ventana, Sakura, Trestle.
 SLIDE_SUFFIXES = ('.svs', '.ndpi', '.vms', '.vmu', '.mrxs', '.scn', '.bif', '.svslide')

@@ -10,7 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from mmcell.datasets.image_io import TIFF_SUFFIXES, read_raw
+from mmcell.datasets.image_io import TIFF_SUFFIXES, decoding, read_raw
 from mmcell.inference.image_source import (
     ArraySource,
     ImageSource,
@@ -21,7 +21,7 @@ from mmcell.inference.image_source import (
 from mmcell.inference.inputs import find_inputs
 from mmcell.inference.layout import choose_channels, find_layout, guess_axes
 from mmcell.inference.slide_source import SLIDE_SUFFIXES, SlideSource
-from mmcell.inference.stored_images import StoredImages, decoding, square_mpp
+from mmcell.inference.stored_images import StoredImages, square_mpp
 from mmcell.inference.tiff_source import BIG_TIFF_SUFFIXES, is_scanner_tiff, tiff_images
 from mmcell.inference.zarr_source import is_zarr, zarr_images
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from mmcell.engine.errors import UserError
 from mmcell.inference.image_source import Opened
 
 # In microns; names casefolded, which also makes one of both micro signs.
@@ -79,18 +76,3 @@ def square_mpp(what: str, pixel_size: tuple[float | None, float | None]) -> floa
             'square ones; say which size to go by with --mpp, or resample the image'
         )
     return (width + height) / 2
-
-
-@contextmanager
-def decoding(path: Path, kind: str) -> Iterator[None]:
-    """Turn what decoders raise on a damaged file into an OSError that names it."""
-    try:
-        yield
-    except UserError:
-        raise
-    except PermissionError as error:
-        raise OSError(f'{path}: cannot be read: {error.strerror or error}') from error
-    except Exception as error:  # decoders raise whatever they meet in a damaged file
-        raise OSError(
-            f'{path}: cannot be decoded as {kind}: {error or type(error).__name__}'
-        ) from error

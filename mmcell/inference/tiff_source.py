@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 import tifffile
 
-from mmcell.datasets.image_io import PLAIN_COLOURS, TIFF_SUFFIXES
+from mmcell.datasets.image_io import PLAIN_COLOURS, TIFF_SUFFIXES, decoding
 from mmcell.inference.image_source import Opened, Sliceable
-from mmcell.inference.stored_images import StoredImages, decoding, microns
+from mmcell.inference.stored_images import StoredImages, microns
 from mmcell.inference.tiff_array import SegmentCache, TiffArray
 
 BIG_TIFF_SUFFIXES = ('.btf', '.tf2', '.tf8')

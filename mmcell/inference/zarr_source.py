@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from mmcell.datasets.image_io import decoding
 from mmcell.engine.errors import UserError
 from mmcell.inference.image_source import Opened
 from mmcell.inference.layout import guess_axes
-from mmcell.inference.stored_images import StoredImages, decoding, microns
+from mmcell.inference.stored_images import StoredImages, microns
 
 # Files that make a folder a zarr array or group, in versions 3 and 2.
 _MARKERS = ('zarr.json', '.zarray', '.zgroup')
