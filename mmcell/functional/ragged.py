@@ -113,9 +113,12 @@ def resample_into_boxes(
     num_boxes, num_channels, grid_rows, grid_columns = values.shape
     x, along_x = _axis(boxes[:, 0::2], clipped[:, 0::2], grid_columns, values.dtype, replicate)
     y, along_y = _axis(boxes[:, 1::2], clipped[:, 1::2], grid_rows, values.dtype, replicate)
-    wide = values.flatten(1, 2) @ along_x.transpose(1, 2)
-    wide = wide.reshape(num_boxes, num_channels, grid_rows, -1).transpose(1, 2).flatten(2)
-    patches = (along_y @ wide).reshape(num_boxes, y.shape[1], num_channels, x.shape[1])
+    # Half precision would move outlines.
+    with torch.autocast(values.device.type, enabled=False):
+        wide = values.flatten(1, 2) @ along_x.transpose(1, 2)
+        wide = wide.reshape(num_boxes, num_channels, grid_rows, -1).transpose(1, 2).flatten(2)
+        patches = along_y @ wide
+    patches = patches.reshape(num_boxes, y.shape[1], num_channels, x.shape[1])
     inside = (y < clipped[:, 3:])[:, :, None] & (x < clipped[:, 2:3])[:, None, :]
     return PlacedPatches(patches.transpose(1, 2), x, y, inside)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from mmengine.structures import InstanceData
 from torch import Tensor
 
@@ -58,10 +57,7 @@ def rescore_and_suppress(
     iou = test_cfg.get('mask_nms')
     if iou is None:
         return instances
-    # Autocast would compare the masks in half precision.
-    with torch.autocast(instances.scores.device.type, enabled=False):
-        kept = instances.masks.nms(instances.scores, iou, threshold)
-    return _taken(instances, kept)
+    return _taken(instances, instances.masks.nms(instances.scores, iou, threshold))
 
 
 def _taken(instances: InstanceData, index: Tensor) -> InstanceData:

@@ -194,6 +194,15 @@ def test_one_score_per_mask_is_needed():
         masks.to_label_map(scores[1:])
 
 
+def test_masks_are_the_same_under_autocast():
+    masks, scores = random_masks()
+    expected = masks.to_bitmaps(), masks.to_label_map(scores), masks.nms(scores, 0.1)
+    with torch.autocast('cpu', torch.bfloat16):
+        got = masks.to_bitmaps(), masks.to_label_map(scores), masks.nms(scores, 0.1)
+    for a, b in zip(got, expected, strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=0)
+
+
 def test_nms_compares_the_pixels_of_the_bitmaps():
     generator = torch.Generator().manual_seed(0)
     corner = torch.rand(60, 2, generator=generator) * 60 - 8  # some over the border
