@@ -195,8 +195,12 @@ def write_dataset(
 
     for split, stems in splits.items():
         cut = patches is not None and _is_training(split)
-        records = [record for stem in stems for record in converted.get((stem, cut), [])]
-        _write_split(out, split, records, category)
+        present = [stem for stem in stems if (stem, cut) in converted]
+        records = [record for stem in present for record in converted[stem, cut]]
+        _write_annotations(out / 'annotations' / f'{split}.json', records, category)
+        # Of the images, not of their patches: with --split-lists, these split the source again.
+        lines = ''.join(f'{stem}\n' for stem in present)
+        (out / 'splits' / f'{split}.txt').write_text(lines, encoding='utf-8')
         report.images[split] = [record.size_and_areas for record in records]
     return report
 
@@ -269,8 +273,8 @@ def _write_image(folder: Path, name: str, image: CellImage) -> _Record:
     return _Record(entry, annotations)
 
 
-def _write_split(out: Path, split: str, records: Sequence[_Record], category: str) -> None:
-    """Write the annotations and the list of one split, ids counting from 1."""
+def _write_annotations(file: Path, records: Sequence[_Record], category: str) -> None:
+    """Write the annotations of one split, ids counting from 1."""
     images = [{'id': k, **record.image} for k, record in enumerate(records, start=1)]
     annotations = [
         {'image_id': k, **annotation}
@@ -283,6 +287,4 @@ def _write_split(out: Path, split: str, records: Sequence[_Record], category: st
         'categories': [{'id': 1, 'name': category}],
         'annotations': [{'id': k, **entry} for k, entry in enumerate(annotations, start=1)],
     }
-    (out / 'annotations' / f'{split}.json').write_text(json.dumps(coco), encoding='utf-8')
-    stems = ''.join(f'{Path(image["file_name"]).stem}\n' for image in images)
-    (out / 'splits' / f'{split}.txt').write_text(stems, encoding='utf-8')
+    file.write_text(json.dumps(coco), encoding='utf-8')

@@ -13,29 +13,33 @@ SPLITS = ('train', 'val', 'test')
 def read_splits(folder: Path, stems: Iterable[str]) -> dict[str, list[str]]:
     """Read ``train.txt``, ``val.txt`` and ``test.txt``, as many as there are.
 
+    Lists of other names that end like these, such as ``all_train.txt`` and ``fold1_test.txt``, are
+    read as well, and may share images with any.
+
     Args:
         folder: where the lists are: one image per line, with or without suffix.
         stems: the images of the data set.
 
     Raises:
-        FileNotFoundError: If there is none of the lists.
-        ValueError: If an image is listed twice, within a list or in two of them, or a list is not
-            UTF-8 text.
+        FileNotFoundError: If there is none of the three lists.
+        ValueError: If an image is listed twice, within a list or in two of the three, or a list is
+            not UTF-8 text.
     """
-    known, seen = set(stems), {}
+    known = set(stems)
     splits: dict[str, list[str]] = {}
-    for split in SPLITS:
-        file = folder / f'{split}.txt'
-        if not file.is_file():
-            continue
+    listed_in: dict[str, str] = {}
+    main = [file for split in SPLITS if (file := folder / f'{split}.txt').is_file()]
+    if not main:
+        raise FileNotFoundError(f'{folder}: holds none of train.txt, val.txt, test.txt')
+    further = sorted(file for split in SPLITS for file in folder.glob(f'*_{split}.txt'))
+    for file in [*main, *further]:
+        seen = listed_in if file in main else {}
         lines = read_list(file)
-        splits[split] = [line if line in known else Path(line).stem for line in lines]
-        for stem in splits[split]:
+        splits[file.stem] = [line if line in known else Path(line).stem for line in lines]
+        for stem in splits[file.stem]:
             if stem in seen:
                 raise ValueError(f'{file}: {stem} is listed in {seen[stem]} already')
             seen[stem] = file.name
-    if not splits:
-        raise FileNotFoundError(f'{folder}: holds none of train.txt, val.txt, test.txt')
     return splits
 
 

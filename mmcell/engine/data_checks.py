@@ -65,8 +65,8 @@ def build_dataloader(runner: Runner, name: str) -> None:
 
 
 def _converter_hint(root: str) -> str:
-    converters = package_dir('tools') / 'dataset_converters'
-    converter = converters / f'{Path(root).name}.py'
-    if not converter.is_file():
-        converter = converters / 'label_folder.py'
-    return f'Convert the data first: python {converter} --help.'
+    converters, name = package_dir('tools') / 'dataset_converters', Path(root).name
+    # The data sets ctc_hela, ctc_psc, ... share one.
+    names = (name, name.split('_')[0], 'label_folder')
+    files = (converters / f'{each}.py' for each in names)
+    return f'Convert the data first: python {next(filter(Path.is_file, files))} --help.'

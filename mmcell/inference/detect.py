@@ -162,7 +162,8 @@ class Detector:
         limits = watch.reached([each.scores for each in instances])
         return [
             replace(
-                objects_of(each, rgb.shape[:2], window.shape[:2], self._options), limits=reached
+                objects_of(each, rgb.shape[:2], window.shape[:2], self._options),
+                limits=(*reached, *each.get('limits_reached', ())),
             )
             for each, rgb, window, reached in zip(instances, scaled, windows, limits, strict=True)
         ]
@@ -278,9 +279,12 @@ def _array_pipeline(cfg: Config, full_window: tuple[int, int] | None) -> Compose
     for step in transforms:
         if 'Annotations' in step['type']:
             continue
-        if full_window and step.get('scale') and step.get('keep_ratio'):
+        if full_window and step.get('scale'):
             height, width = full_window
-            _, factor = rescale_size((width, height), tuple(step['scale']), return_scale=True)
+            target = np.broadcast_to(step['scale'], 2).tolist()
+            factor: float | tuple[float, float] = (target[0] / width, target[1] / height)
+            if step.get('keep_ratio'):
+                _, factor = rescale_size((width, height), tuple(target), return_scale=True)
             step = {**step, 'scale': None, 'scale_factor': factor}
         steps.append(step)
     return Compose(steps)

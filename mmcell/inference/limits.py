@@ -87,7 +87,7 @@ def raised_limits(module: nn.Module, factor: int) -> Iterator[None]:
 
     Args:
         module: a detector, whose parts hold their ``test_cfg``.
-        factor: by which every ``nms_pre`` and ``max_per_img`` is multiplied.
+        factor: by which every ``nms_pre``, ``max_per_img`` and ``max_keypoints`` is multiplied.
     """
     nodes: dict[int, Any] = {}
 
@@ -99,7 +99,8 @@ def raised_limits(module: nn.Module, factor: int) -> Iterator[None]:
 
     for part in module.modules():
         collect(getattr(part, 'test_cfg', None))
-    former = [(node, n, node[n]) for node in nodes.values() for n in _NAMES if node.get(n, 0) > 0]
+    names = (*_NAMES, 'max_keypoints')
+    former = [(node, n, node[n]) for node in nodes.values() for n in names if node.get(n, 0) > 0]
     for node, name, value in former:
         node[name] = value * factor
     try:

@@ -1,5 +1,6 @@
 import io
 import json
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -9,6 +10,7 @@ from rich.console import Console
 
 import mmcell.plugin  # noqa: F401
 from mmcell.datasets.coco_writer import CellImage, Patches, write_dataset
+from mmcell.datasets.splits import read_splits
 from mmcell.functional.rle import label_map_to_rles, rles_to_label_map
 
 LABELS = np.array([[0, 3, 3, 0], [0, 3, 0, 9], [0, 0, 0, 9]])
@@ -213,7 +215,11 @@ def test_only_training_splits_are_cut_into_patches(tmp_path):
     splits = {'train': ['a'], 'val': ['b'], 'fold1_train': ['b'], 'fold1_test': ['a']}
     entries = {'a': mosaic, 'b': mosaic}
     write_dataset(entries, splits, tmp_path, patches=Patches(2, 16), progress=False)
-    names = {split: (tmp_path / 'splits' / f'{split}.txt').read_text().split() for split in splits}
+    assert read_splits(tmp_path / 'splits', entries) == splits
+    names = {}
+    for split in splits:
+        coco = json.loads((tmp_path / 'annotations' / f'{split}.json').read_text())
+        names[split] = [Path(image['file_name']).stem for image in coco['images']]
     assert names == {
         'train': ['a_000', 'a_001'],
         'val': ['b'],

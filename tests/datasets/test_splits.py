@@ -20,6 +20,17 @@ def test_image_in_two_lists_is_refused(tmp_path):
         read_splits(tmp_path, STEMS)
 
 
+def test_lists_beside_the_three_may_share_images_but_not_repeat_them(tmp_path):
+    lists = {'train': ['neg'], 'val': ['a.b'], 'all_train': ['neg', 'a.b'], 'fold1_test': ['neg']}
+    for name, stems in lists.items():
+        (tmp_path / f'{name}.txt').write_text('\n'.join(stems))
+    (tmp_path / 'notes.txt').write_text('not a list')
+    assert read_splits(tmp_path, STEMS) == lists
+    (tmp_path / 'all_train.txt').write_text('neg\nneg\n')
+    with pytest.raises(ValueError, match='all_train.txt: neg is listed in all_train.txt already'):
+        read_splits(tmp_path, STEMS)
+
+
 def test_lists_as_windows_writes_them(tmp_path):
     (tmp_path / 'train.txt').write_bytes(b'\xef\xbb\xbfneg\r\na.b\r\n')
     assert read_splits(tmp_path, STEMS) == {'train': ['neg', 'a.b']}

@@ -219,11 +219,26 @@ def test_all_windows_are_magnified_like_the_full_one(narrow_model):
     assert seen == [(800, 1200), (400, 600)]
 
 
+def test_windows_are_squeezed_like_the_full_one(narrow_model):
+    resize = {
+        'test_dataloader.dataset.pipeline.1': dict(type='Resize', scale=(64, 32), keep_ratio=False)
+    }
+    config, checkpoint = narrow_model(MASK_RCNN, resize)
+    network = load_network(NetworkSpec(str(config), str(checkpoint), 'cpu'))
+    seen = []
+    network.module.data_preprocessor.register_forward_pre_hook(
+        lambda module, args: seen.append(tuple(args[0]['inputs'][0].shape[1:]))
+    )
+    for options in (DetectOptions(), DetectOptions(full_window=(60, 90))):
+        DetectorFactory(network.spec, options, network)()(NOISE[:30, :45])
+    assert seen == [(32, 64), (16, 32)]
+
+
 PROPOSALS = {
     'model.test_cfg.rpn.nms_pre': 5,
     'model.test_cfg.rpn.max_per_img': 3,
     'model.test_cfg.rcnn.max_per_img': 2,
-    'test_pipeline.1': dict(type='Resize', scale_factor=1.0, keep_ratio=True),
+    'test_dataloader.dataset.pipeline.1': dict(type='Resize', scale_factor=1.0, keep_ratio=True),
 }
 
 
@@ -251,6 +266,20 @@ def test_the_limit_of_a_one_stage_detector_is_named(spec):
     crowd[::10, :180:12] = 200  # 300 pixels
     found = DetectorFactory(spec, EVERYTHING)()(rgb(crowd))
     assert len(found) == 300 and found.limits == ('model.test_cfg.max_per_img=200',)
+
+
+def test_limits_that_the_model_itself_names_are_passed_on(spec, monkeypatch):
+    network = load_network(spec)
+    test_step = network.module.test_step
+
+    def with_limit(batch):
+        samples = test_step(batch)
+        samples[0].pred_instances.set_metainfo(dict(limits_reached=('model.test_cfg.own=3',)))
+        return samples
+
+    monkeypatch.setattr(network.module, 'test_step', with_limit)
+    found = DetectorFactory(spec, EVERYTHING, network)()(square(3, 6))
+    assert len(found) == 1 and found.limits == ('model.test_cfg.own=3',)
 
 
 def test_half_precision_is_that_of_the_device_and_only_where_wanted(

@@ -15,3 +15,10 @@ def test_limits_are_raised_once_each_and_only_inside_the_block():
         assert module.test_cfg.rcnn == dict(max_per_img=15)
         raise KeyError
     assert module.test_cfg == dict(rpn=dict(nms_pre=10, max_per_img=-1), rcnn=dict(max_per_img=5))
+
+
+def test_keypoints_are_raised_too():
+    module = nn.Module()
+    module.test_cfg = ConfigDict(max_keypoints=20, max_per_img=4, nms_iou=0.5)
+    with raised_limits(module, 3):
+        assert module.test_cfg == dict(max_keypoints=60, max_per_img=12, nms_iou=0.5)

@@ -42,6 +42,8 @@ from mmcell.models.finite_maps import check_finite_maps
 # A pixel is on a disc with this probability before training, as in CenterNet.
 PRIOR = 0.1
 
+_MAX_KEYPOINTS = 'model.test_cfg.max_keypoints'
+
 
 class GraphMaps(NamedTuple):
     """What the head predicts on one scale.
@@ -186,7 +188,9 @@ class KeypointGraphHead(BaseModule):
 
         Returns:
             ``bboxes`` (n, 4) in pixels of level 0, cut off at the image's border, ``scores`` (n,)
-            in [0, 1], 1 for perfect maps, and ``labels`` (n,), all 0; the best first.
+            in [0, 1], 1 for perfect maps, and ``labels`` (n,), all 0; the best first. Where an
+            image has more keypoints than ``max_keypoints``, the meta information
+            ``limits_reached`` is ('model.test_cfg.max_keypoints=<number>',).
 
         Raises:
             ValueError: If the network gives NaN or infinite values.
@@ -194,17 +198,27 @@ class KeypointGraphHead(BaseModule):
         all_maps = self(features)
         # Votes in half precision have plateaus, each pixel of which would be a keypoint.
         with torch.autocast(all_maps[0].heatmap_logits.device.type, enabled=False):
-            found = [
-                self._boxes_of_scale(maps, scale, img_metas)
-                for scale, maps in zip(self.scales, all_maps, strict=True)
-            ]
+            found, limited = zip(
+                *(
+                    self._boxes_of_scale(maps, scale, img_metas)
+                    for scale, maps in zip(self.scales, all_maps, strict=True)
+                ),
+                strict=True,
+            )
         boxes, scores, batch_index, _ = (torch.cat(part) for part in zip(*found, strict=True))
-        return [
+        results = [
             self._select(boxes[batch_index == image], scores[batch_index == image], meta)
             for image, meta in enumerate(img_metas)
         ]
+        for image in set().union(*limited):
+            reached = (f'{_MAX_KEYPOINTS}={self.test_cfg["max_keypoints"]}',)
+            results[image].set_metainfo(dict(limits_reached=reached))
+        return results
 
-    def _boxes_of_scale(self, maps: GraphMaps, scale: int, img_metas: Sequence[dict]) -> GraphBoxes:
+    def _boxes_of_scale(
+        self, maps: GraphMaps, scale: int, img_metas: Sequence[dict]
+    ) -> tuple[GraphBoxes, set[int]]:
+        """Boxes, and the images that have more than ``max_keypoints``."""
         maps = GraphMaps(*(values.float() for values in maps))
         check_finite_maps(maps, img_metas)
         heatmaps = maps.heatmap_logits.sigmoid()
@@ -214,34 +228,39 @@ class KeypointGraphHead(BaseModule):
             heatmaps[image, :, :, width:] = 0
         votes = smooth_votes(hough_vote(heatmaps, maps.short_offsets))
         keypoints = find_keypoints(votes, self.test_cfg.get('peak_threshold', PEAK_THRESHOLD))
+        kept, limited = self._limit_keypoints(keypoints, img_metas)
         skeletons = group_keypoints(
-            self._limit_keypoints(keypoints, img_metas),
+            kept,
             maps.mid_offsets,
             self.test_cfg.get('match_radius_px', MATCH_RADIUS_PX),
             self.test_cfg.get('duplicate_radius_px', DUPLICATE_RADIUS_PX),
         )
-        return boxes_from_keypoints(skeletons, 2**scale)
+        return boxes_from_keypoints(skeletons, 2**scale), limited
 
-    def _limit_keypoints(self, keypoints: Keypoints, img_metas: Sequence[dict]) -> Keypoints:
-        """The best ``max_keypoints`` of each image."""
+    def _limit_keypoints(
+        self, keypoints: Keypoints, img_metas: Sequence[dict]
+    ) -> tuple[Keypoints, set[int]]:
+        """The best ``max_keypoints`` of each image, and the images that have more."""
         limit = self.test_cfg.get('max_keypoints', 0)
         counts = torch.bincount(keypoints.batch_index, minlength=len(img_metas)).tolist()
-        if limit <= 0 or max(counts) <= limit:
-            return keypoints
+        limited = {image for image, count in enumerate(counts) if 0 < limit < count}
+        if not limited:
+            return keypoints, limited
         kept = []
         for image, (count, meta) in enumerate(zip(counts, img_metas, strict=True)):
             mine = torch.nonzero(keypoints.batch_index == image).flatten()
-            if count > limit:
-                print_log(
-                    f'{meta.get("img_path", "an image")}: {count} keypoints exceed the limit '
-                    'model.test_cfg.max_keypoints; raise it, objects may be missing',
-                    'current',
-                    logging.WARNING,
-                )
+            if image in limited:
+                if 'img_path' in meta:
+                    print_log(
+                        f'{meta["img_path"]}: {count} keypoints exceed the limit {_MAX_KEYPOINTS}; '
+                        'raise it, objects may be missing',
+                        'current',
+                        logging.WARNING,
+                    )
                 best = keypoints.scores[mine].argsort(descending=True, stable=True)[:limit]
                 mine = mine[best.sort().values]
             kept.append(mine)
-        return Keypoints(*(field[torch.cat(kept)] for field in keypoints))
+        return Keypoints(*(field[torch.cat(kept)] for field in keypoints)), limited
 
     def _select(self, boxes: Tensor, scores: Tensor, img_meta: dict) -> InstanceData:
         """The boxes of an image that are left of those of all scales."""

@@ -214,6 +214,18 @@ def test_2000_objects_never_take_a_full_size_map_each(detector):
     assert largest < 2000 * side**2 / 8
 
 
+def test_the_limit_of_keypoints_reaches_the_result(detector, cells):
+    labels = torch.zeros(1, 64, 64, dtype=torch.long)
+    labels[0, 4:24, 4:24], labels[0, 34:54, 34:54] = 1, 2
+    meta = dict(img_shape=(64, 64), ori_shape=(64, 64), scale_factor=(1.0, 1.0))
+    for limit, expected in ((100, None), (7, ('model.test_cfg.max_keypoints=7',))):
+        model = make_perfect(detector(**{'test_cfg.max_keypoints': limit}), labels).eval()
+        with torch.no_grad():
+            (result,) = model.predict(torch.zeros(1, 3, 64, 64), [DetDataSample(metainfo=meta)])
+        assert len(result.pred_instances) > 0
+        assert result.pred_instances.get('limits_reached') == expected
+
+
 def test_annotations_must_be_label_maps(detector, cells):
     model = detector()
     data = model.data_preprocessor(cells(), training=True)

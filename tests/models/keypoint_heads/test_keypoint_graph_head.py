@@ -214,9 +214,10 @@ def test_limits_that_are_reached_are_reported_and_keep_the_best(warnings_of):
     (found,) = detect(labels, scales=(0,), max_keypoints=8)
     assert len(found) < 4
     assert warnings_of[0].startswith('0.png: 24 keypoints exceed the limit model.test_cfg.max_key')
+    assert found.limits_reached == ('model.test_cfg.max_keypoints=8',)
     warnings_of.clear()
-    detect(labels, max_keypoints=24, max_per_img=5)
-    assert warnings_of == []
+    (found,) = detect(labels, max_keypoints=24, max_per_img=5)
+    assert warnings_of == [] and 'limits_reached' not in found
 
 
 def test_limit_of_keypoints_counts_each_image_alone(warnings_of):
@@ -224,7 +225,7 @@ def test_limit_of_keypoints_counts_each_image_alone(warnings_of):
     full, single = detect(label_maps, scales=(0,), max_keypoints=8)
     assert len(full) < 4
     assert single.bboxes.tolist() == TOUCHING[:1]
-    assert len(warnings_of) == 1
+    assert len(warnings_of) == 1 and 'limits_reached' not in single
 
 
 def test_boxes_below_the_score_threshold_are_dropped():
