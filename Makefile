@@ -5,6 +5,7 @@ VENV_PYTHON := .venv/bin/python
 .PHONY: setup demo test lint clean
 
 setup:  ## make .venv with the tested stack; a second call takes a moment
+	@$(or $(PYTHON),$(error No Python was found: install Python 3.10 to 3.12)) -c "import sys; sys.exit(sys.version_info < (3, 10) and 'mmcell needs Python 3.10 to 3.12, this is ' + sys.version.split()[0] + ': say PYTHON=python3.11 make setup')"
 	@$(PYTHON) scripts/setup.py
 
 demo: setup  ## train, test and predict on generated cells

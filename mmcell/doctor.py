@@ -271,6 +271,10 @@ def _install(name: str, wanted: str = '') -> str:
 
 
 def _reinstall(name: str) -> str:
+    try:
+        metadata.version(name)
+    except metadata.PackageNotFoundError:  # another distribution has the module, such as mmcv-lite
+        return _install(name)
     return _pip_commands(name, f"--force-reinstall --no-deps '{_exact(name)}'")
 
 

@@ -5,23 +5,26 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import sys
 import sysconfig
 from pathlib import Path
 
 OLDEST, NEWEST = (3, 10), (3, 12)
 
 AGAIN = 'then run `make setup` again.'
+# Not python3-dev: that is of the system's Python, which need not be the one that was found.
+_PYTHON = f'python{sys.version_info[0]}.{sys.version_info[1]}'
 NO_HEADERS = (
-    "Python's headers are missing: install them (Debian, Ubuntu: `sudo apt install python3-dev`), "
-    + AGAIN
+    "Python's headers are missing: install them (Debian, Ubuntu: "
+    f'`sudo apt install {_PYTHON}-dev`), {AGAIN}'
 )
 NO_NVCC = (
     "NVIDIA's compiler nvcc is missing: install the CUDA toolkit and set CUDA_HOME, or build for "
     'the CPU alone with `CUDA_VISIBLE_DEVICES= make setup`.'
 )
 NO_VENV = (
-    'Python cannot make virtual environments: install the missing part (Debian, Ubuntu: `sudo apt '
-    'install python3-venv`), ' + AGAIN
+    'Python cannot make virtual environments: install the missing part (Debian, Ubuntu: '
+    f'`sudo apt install {_PYTHON}-venv`), {AGAIN}'
 )
 
 # What pip or the compiler writes -> what the user can do. The first match counts: with an index

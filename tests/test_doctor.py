@@ -120,6 +120,12 @@ def test_operators_that_were_not_compiled_are_reinstalled(monkeypatch):
     assert doctor.main() == 1
 
 
+def test_operators_of_another_mmcv_are_replaced_by_the_tested_one(monkeypatch):
+    hide_package(monkeypatch, 'onedl-mmcv')
+    monkeypatch.setattr(doctor, '_import_error', lambda name: 'no ops' if 'ops' in name else '')
+    assert problems()['mmcv operators'].remedy.endswith(" 'onedl-mmcv'")
+
+
 def test_operators_that_give_wrong_values_are_wrong(monkeypatch):
     import mmcv.ops
 

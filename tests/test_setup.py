@@ -309,7 +309,7 @@ def test_too_small_a_disk_is_said_with_both_figures(scripts, tmp_path):
         ('ERROR: No matching distribution found for torch==2.13.0', 'lacks a tested version'),
         ('ERROR: ResolutionImpossible: for help visit', 'lacks a tested version'),
         ('c++: fatal error: Killed signal terminated program cc1plus', 'MAX_JOBS=1 make setup'),
-        ('fatal error: Python.h: No such file or directory', 'apt install python3-dev'),
+        ('fatal error: Python.h: No such file or directory', r'apt install python3\.1\d-dev'),
         ('fatal error: cusparse.h: No such file or directory', 'whole CUDA toolkit'),
         ('something else', r'`pip install` failed.*setup\.log'),
     ],

@@ -145,10 +145,10 @@ class CellDataset(CocoDataset):
                     f'its category id is {annotation.get("category_id")!r}, known are '
                     f'{sorted(self.cat2label)}'
                 )
-            if 'bbox' in annotation:
+            if annotation.get('bbox') is not None:
                 _check_inside(annotation['bbox'], size)
             mask = segmentation_to_rle(annotation.get('segmentation'), size)
-        except ValueError as error:
+        except (ValueError, TypeError) as error:
             raise ValueError(
                 f'{self.ann_file}: image {image["file_name"]!r}, annotation '
                 f'{annotation.get("id")}: {error}'

@@ -34,7 +34,8 @@ def segmentation_to_rle(segmentation: Any, size: tuple[int, int]) -> Rle:
             return coco_mask.frPyObjects(segmentation, height, width)
         return segmentation  # type: ignore[return-value]
     if isinstance(segmentation, list) and segmentation:
-        if all(len(polygon) >= 6 and len(polygon) % 2 == 0 for polygon in segmentation):
+        lists = all(isinstance(polygon, list) for polygon in segmentation)
+        if lists and all(len(polygon) >= 6 and len(polygon) % 2 == 0 for polygon in segmentation):
             return coco_mask.merge(coco_mask.frPyObjects(segmentation, height, width))
-        raise ValueError('a polygon of it is not x, y pairs of three or more points')
+        raise ValueError('a polygon of it is not a list of x, y pairs of three or more points')
     raise ValueError('it has no mask: segmentation must be an RLE or a list of polygons')

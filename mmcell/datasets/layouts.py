@@ -220,7 +220,8 @@ def label_folder_entries(folder: Path) -> Entries:
     Raises:
         ValueError: If no image is found.
     """
-    inner = list(folder.iterdir())
+    # What file managers leave, among them __MACOSX in zips, is no part of it.
+    inner = [path for path in folder.iterdir() if not path.name.startswith(('.', '__MACOSX'))]
     if len(inner) == 1 and inner[0].is_dir() and inner[0].name not in ('images', 'masks'):
         folder = inner[0]
     if (folder / 'images').is_dir() and (folder / 'masks').is_dir():

@@ -15,7 +15,9 @@ from mmcell.engine.errors import ConfigError
 
 def cpu_has_bfloat16() -> bool:
     """Whether this processor multiplies bfloat16 itself (AVX512-BF16 or AMX); emulation is slow."""
-    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+    # Older versions of torch lack these questions.
+    names = ('_is_avx512_bf16_supported', '_is_amx_tile_supported')
+    return any(getattr(torch.cpu, name, lambda: False)() for name in names)
 
 
 def half_dtype(device: torch.device) -> torch.dtype:

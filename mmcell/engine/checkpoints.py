@@ -51,7 +51,8 @@ def find_resumable(work_dir: str | Path) -> Path | None:
     pointer = work_dir / 'last_checkpoint'
     if pointer.is_file():
         last = Path(pointer.read_text().strip())
-        for candidate in (last, work_dir / last.name):
+        # First here: where the folder is a copy, the original has gone on or is another run.
+        for candidate in (work_dir / last.name, last):
             if last.name and zipfile.is_zipfile(candidate):
                 return candidate
     numbered = {

@@ -74,6 +74,9 @@ def read_curves(work_dir: str | Path) -> Curves:
             for name, value in entry.items():
                 if name not in _NOT_CURVES and _is_finite_number(value):
                     group.setdefault(name, []).append((at, value))
+    # A restart with other losses or scores leaves nothing of those it lacks.
+    curves.train = {name: series for name, series in curves.train.items() if series}
+    curves.val = {name: series for name, series in curves.val.items() if series}
     return curves
 
 

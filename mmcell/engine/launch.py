@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 
 import torch
@@ -73,6 +74,8 @@ def leave_interpreter() -> None:
 
 def _join_gloo_group(launcher: str) -> None:
     rank, world_size = _RANK_VARIABLES[launcher]
+    if launcher == 'slurm':
+        _find_slurm_master()
     needed = {'MASTER_ADDR', 'MASTER_PORT', rank, world_size}
     missing = sorted(needed - set(os.environ))
     if missing:
@@ -83,3 +86,13 @@ def _join_gloo_group(launcher: str) -> None:
     distributed.init_process_group(
         'gloo', rank=int(os.environ[rank]), world_size=int(os.environ[world_size])
     )
+
+
+def _find_slurm_master() -> None:
+    """Meet on the first node of the job unless the environment says where, as MMEngine does."""
+    os.environ.setdefault('MASTER_PORT', '29500')
+    nodes = os.environ.get('SLURM_NODELIST')
+    if nodes and 'MASTER_ADDR' not in os.environ:
+        command = ['scontrol', 'show', 'hostnames', nodes]
+        hosts = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+        os.environ['MASTER_ADDR'] = hosts[0]

@@ -65,4 +65,5 @@ def add_shared_options(parser: argparse.ArgumentParser, example: str) -> None:
 
 def export_local_rank(args: argparse.Namespace) -> None:
     """Put ``--local_rank`` where MMEngine reads it, unless the launcher has done so."""
-    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    local_rank = os.environ.get('OMPI_COMM_WORLD_LOCAL_RANK', str(args.local_rank))
+    os.environ.setdefault('LOCAL_RANK', local_rank)

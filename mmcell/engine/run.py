@@ -19,7 +19,7 @@ from .checkpoints import find_resumable, require_checkpoint
 from .config import load_config, plain_build_errors
 from .data_checks import build_dataloader, require_annotations
 from .errors import ConfigError
-from .hooks import MatchingCheckpointHook, TimingHook
+from .hooks import MatchingCheckpointHook, OwnBestCheckpointHook, TimingHook
 from .launch import leave_processes, prepare_processes
 from .memory import keep_freed_memory
 
@@ -65,6 +65,7 @@ def train(
         runner = _build_runner(cfg)
         if cfg.get('resume'):
             runner.register_hook(MatchingCheckpointHook())
+            runner.register_hook(OwnBestCheckpointHook())
         build_dataloader(runner, 'train_dataloader')
         if cfg.get('val_dataloader') is not None:
             build_dataloader(runner, 'val_dataloader')

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from unittest.mock import patch
 
+import numpy as np
 from mmdet.datasets.api_wrappers import COCOeval, COCOevalMP
 from mmdet.evaluation.metrics import CocoMetric, coco_metric
 from mmdet.registry import METRICS
@@ -27,7 +28,8 @@ class CellCocoMetric(CocoMetric):
     """MMDetection's COCO metric for dense images and masks in their boxes.
 
     AP counts ``proposal_nums[-1]`` detections per image instead of 100, and ``masks`` may be
-    :class:`~mmcell.structures.RoiMasks`.
+    :class:`~mmcell.structures.RoiMasks`. Classes are those of the annotation file by name, in any
+    order; a class that it lacks is not scored.
 
     Args:
         metric: 'segm', 'bbox' or a list, as in the base class.
@@ -43,6 +45,7 @@ class CellCocoMetric(CocoMetric):
         **kwargs: Any,
     ) -> None:
         super().__init__(metric=metric, proposal_nums=proposal_nums, **kwargs)
+        self._labels: list[int] | None = None  # of cat_ids, once they are known
 
     def process(self, data_batch: Any, data_samples: Sequence[Mapping[str, Any]]) -> None:
         """Keep the predictions of a batch, masks as RLE; the data samples stay as they are."""
@@ -50,10 +53,38 @@ class CellCocoMetric(CocoMetric):
 
     def compute_metrics(self, results: list) -> dict[str, float]:
         """Metrics of the base class, AP at the largest limit of detections."""
+        if self._coco_api is not None and self.cat_ids is None:
+            categories = self._coco_api.loadCats(self._coco_api.getCatIds())
+            id_of = {category['name']: category['id'] for category in categories}
+            # The base class takes the ids in the order of the file, whatever the classes' is.
+            classes = [name for name in self.dataset_meta['classes'] if name in id_of]
+            self.cat_ids = [id_of[name] for name in classes]
+            self._labels = [self.dataset_meta['classes'].index(name) for name in classes]
         # The base class finds its evaluator only as a global of its module. Its option use_mp_eval
         # would do too, but forks eight processes out of a training run.
         with patch.object(coco_metric, 'COCOeval', DenseCOCOeval):
             return super().compute_metrics(results)
+
+    def results2json(self, results: Sequence[dict], outfile_prefix: str) -> dict:
+        """As in the base class; classes that the annotation file lacks are not scored."""
+        return super().results2json(
+            [self._of_the_file(result) for result in results], outfile_prefix
+        )
+
+    def _of_the_file(self, result: dict) -> dict:
+        """The predictions of the classes in the annotation file, numbered in its ``cat_ids``."""
+        if self._labels is None:
+            return result
+        numbers = {label: number for number, label in enumerate(self._labels)}
+        labels = result['labels'].tolist()
+        kept = [k for k, label in enumerate(labels) if label in numbers]
+        named = {'labels': np.array([numbers[labels[k]] for k in kept], dtype=np.int64)}
+        for name in ('bboxes', 'scores', 'mask_scores'):
+            if name in result:
+                named[name] = result[name][kept]
+        if 'masks' in result:
+            named['masks'] = [result['masks'][k] for k in kept]
+        return {**result, **named}
 
 
 def _with_rles(sample: Mapping[str, Any]) -> Mapping[str, Any]:

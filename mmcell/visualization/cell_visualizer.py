@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 from mmdet.registry import VISUALIZERS
 from mmdet.structures import DetDataSample
-from mmengine.dist import master_only
 from mmengine.visualization import Visualizer
 
 from mmcell.structures.flattening import flatten_predictions
@@ -38,7 +37,7 @@ class CellVisualizer(Visualizer):
         self.mask_threshold = mask_threshold
         self.min_visible = min_visible
 
-    @master_only
+    # On every process: each draws the images that it tests. Backends and windows are the first's.
     def add_datasample(
         self,
         name: str,

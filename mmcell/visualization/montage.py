@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,8 @@ def ranked_overlays(
 
     Args:
         per_image_csv: as CellMetric writes it: columns ``image`` and ``aji``.
-        overlay_dir: holds ``<stem of image>.png``, as ``tools/test.py --show-dir`` writes them.
+        overlay_dir: holds ``<stem of image>.png``, or ``<stem>_<img_id>.png`` where images share a
+            stem, as ``tools/test.py --show-dir`` writes them.
         count: how many; fewer if there are fewer.
         best: highest instead of lowest AJI.
 
@@ -32,11 +34,17 @@ def ranked_overlays(
         FileNotFoundError: If an overlay is missing.
     """
     with open(per_image_csv, newline='') as file:
-        rows = [(float(row['aji'] or 'nan'), row['image']) for row in csv.DictReader(file)]
+        table = list(csv.DictReader(file))
+    stems = Counter(Path(row['image']).stem for row in table)
+    rows = []
+    for row in table:
+        stem = Path(row['image']).stem
+        name = stem if stems[stem] == 1 else f'{stem}_{row["img_id"]}'
+        rows.append((float(row['aji'] or 'nan'), name, row['image']))
     ranked = sorted((row for row in rows if not np.isnan(row[0])), reverse=best)
     overlays = []
-    for aji, image in ranked[:count]:
-        path = Path(overlay_dir, f'{Path(image).stem}.png')
+    for aji, name, image in ranked[:count]:
+        path = Path(overlay_dir, f'{name}.png')
         if not path.is_file():
             raise FileNotFoundError(f'{path}: no overlay of {image}, which {per_image_csv} lists')
         overlays.append((f'AJI {aji:.3f}', path))

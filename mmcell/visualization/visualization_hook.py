@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -32,6 +33,7 @@ class CellVisualizationHook(DetVisualizationHook):
     def __init__(self, score_thr: float | None = None, **kwargs):
         super().__init__(score_thr=0.5 if score_thr is None else score_thr, **kwargs)
         self._follows_score = score_thr is None
+        self._shared_stems: set[str] = set()
 
     def before_val(self, runner: Runner) -> None:
         """Draw what is scored."""
@@ -40,6 +42,11 @@ class CellVisualizationHook(DetVisualizationHook):
     def before_test(self, runner: Runner) -> None:
         """Draw what is scored."""
         self._follow(runner.test_evaluator)
+        if self.draw and self.test_out_dir is not None:
+            dataset = runner.test_dataloader.dataset
+            infos = (dataset.get_data_info(index) for index in range(len(dataset)))
+            stems = Counter(Path(info['img_path']).stem for info in infos)
+            self._shared_stems = {stem for stem, count in stems.items() if count > 1}
 
     def _follow(self, evaluator: Evaluator) -> None:
         metrics = (metric for metric in evaluator.metrics if isinstance(metric, CellMetric))
@@ -72,7 +79,8 @@ class CellVisualizationHook(DetVisualizationHook):
     ) -> None:
         """Draw every image, to ``test_out_dir`` where it is set.
 
-        A relative ``test_out_dir`` lies below ``work_dir/<start time>``, as in MMDetection.
+        A relative ``test_out_dir`` lies below ``work_dir/<start time>``, as in MMDetection. Its
+        pictures are ``<stem>.png``, or ``<stem>_<img_id>.png`` where several images share a stem.
         """
         if not self.draw:
             return
@@ -81,7 +89,10 @@ class CellVisualizationHook(DetVisualizationHook):
             out_file = None
             if self.test_out_dir is not None:
                 folder = Path(runner.work_dir, runner.timestamp, self.test_out_dir)
-                out_file = str(folder / f'{Path(data_sample.img_path).stem}.png')
+                stem = Path(data_sample.img_path).stem
+                if stem in self._shared_stems:
+                    stem = f'{stem}_{data_sample.img_id}'
+                out_file = str(folder / f'{stem}.png')
             self._add('test_img', data_sample, self._test_index, out_file)
 
     def _add(

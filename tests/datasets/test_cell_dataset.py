@@ -107,6 +107,16 @@ def test_every_kind_of_segmentation_gives_the_same_mask(build, coco, segmentatio
     np.testing.assert_array_equal(coco_mask.decode(instance['mask']), SQUARE)
 
 
+def test_flat_polygon_and_empty_box(build, coco):
+    coco['annotations'][0].update(bbox=None)
+    assert len(build(coco).get_data_info(0)['instances']) == 1
+    coco['annotations'][0].update(segmentation=[10, 5, 16, 5, 16, 9, 10, 9])
+    with pytest.raises(
+        ValueError, match=r'train.json: image .a.png., annotation .*: a polygon of it'
+    ):
+        build(coco)
+
+
 def test_object_of_one_pixel_is_kept(build, coco):
     speck = np.zeros_like(SQUARE)
     speck[3, 4] = 1

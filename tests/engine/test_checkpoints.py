@@ -48,6 +48,16 @@ def test_last_checkpoint_is_believed_even_if_the_folder_moved(tmp_path, pointer)
     assert find_resumable(tmp_path) == tmp_path / 'iter_900.pth'
 
 
+def test_a_copied_folder_goes_on_from_its_own_checkpoint(tmp_path):
+    for name in ('first', 'copy'):
+        (tmp_path / name).mkdir()
+        _save(tmp_path / name, 'iter_900.pth')
+        (tmp_path / name / 'last_checkpoint').write_text(f'{tmp_path}/first/iter_900.pth')
+    assert find_resumable(tmp_path / 'copy') == tmp_path / 'copy' / 'iter_900.pth'
+    (tmp_path / 'copy' / 'iter_900.pth').unlink()
+    assert find_resumable(tmp_path / 'copy') == tmp_path / 'first' / 'iter_900.pth'
+
+
 @pytest.mark.parametrize('pointer', ['{folder}/iter_1000.pth', '{folder}/gone.pth', ''])
 def test_highest_whole_checkpoint_stands_in_for_a_broken_pointer(tmp_path, pointer):
     _save(tmp_path, 'iter_900.pth', 'iter_80.pth', 'iter_1000.pth', 'best_cell_aji_iter_950.pth')

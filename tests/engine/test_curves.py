@@ -55,6 +55,14 @@ def test_resumed_run_replaces_what_was_done_twice(tmp_path):
     assert curves.val['cell/aji'] == [(20, 0.1), (30, 0.3)]
 
 
+def test_what_a_fresh_start_no_longer_logs_is_forgotten(tmp_path):
+    _write(tmp_path, '1', {**_train(10, 1.0), 'loss_mask': 0.5}, {'cell/sq': 0.1, 'step': 10})
+    _write(tmp_path, '2', _train(10, 9.0))
+    curves = read_curves(tmp_path)
+    assert curves.train == {'loss': [(10, 9.0)], 'lr': [(10, 0.1)]} and curves.val == {}
+    draw_curves([curves], tmp_path / 'curves.png')
+
+
 def test_run_without_logs_is_empty_and_cannot_be_drawn(tmp_path):
     curves = read_curves(tmp_path)
     assert curves == Curves(tmp_path.name)

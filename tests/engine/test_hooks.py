@@ -4,11 +4,12 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from mmengine.hooks import CheckpointHook
 from mmengine.logging import MessageHub, MMLogger
 from mmengine.structures import BaseDataElement
 
 from mmcell.engine.errors import NonFiniteLossError
-from mmcell.engine.hooks import FiniteLossHook, ProgressBarHook
+from mmcell.engine.hooks import FiniteLossHook, OwnBestCheckpointHook, ProgressBarHook
 
 
 @pytest.fixture
@@ -44,6 +45,35 @@ def test_loss_that_is_not_finite_stops_training(runner, value):
     message = str(error.value)
     assert message.startswith(f'iteration 7: a loss is not finite (loss={value}, loss_mask=0.5)')
     assert 'a.png, b.png' in message
+
+
+def test_weights_that_are_not_finite_are_not_saved(runner):
+    weights = torch.nn.Linear(2, 1)
+    hook, checkpoint = FiniteLossHook(), {'state_dict': weights.state_dict(), 'meta': {}}
+    hook.before_save_checkpoint(runner, checkpoint)
+    weights.bias.data.fill_(float('nan'))
+    with pytest.raises(NonFiniteLossError, match='iteration 7: bias holds NaN'):
+        hook.before_save_checkpoint(runner, checkpoint)
+
+
+@pytest.mark.parametrize(
+    ('stored', 'there', 'expected'),
+    [
+        ('first', False, {}),
+        ('first', True, {'best_ckpt': 'second/best.pth', 'best_score': 0.5}),
+        ('second', False, {'best_ckpt': 'second/best.pth', 'best_score': 0.5}),
+    ],
+)
+def test_the_best_checkpoint_of_another_folder_is_left_alone(tmp_path, stored, there, expected):
+    (tmp_path / 'second').mkdir()
+    if there:
+        (tmp_path / 'second' / 'best.pth').touch()
+    known = {'best_ckpt': str(tmp_path / stored / 'best.pth'), 'best_score': 0.5, 'iter': 3}
+    runner = SimpleNamespace(work_dir=str(tmp_path / 'second'), hooks=[CheckpointHook()])
+    OwnBestCheckpointHook().after_load_checkpoint(runner, {'message_hub': {'runtime_info': known}})
+    if 'best_ckpt' in expected:
+        expected = {**expected, 'best_ckpt': str(tmp_path / expected['best_ckpt'])}
+    assert known == {**expected, 'iter': 3}
 
 
 class _Terminal(io.StringIO):

@@ -99,6 +99,42 @@ def test_half_of_the_objects_found_is_half_of_the_average_precision(dense_image)
         assert result[f'coco/{name}'] == pytest.approx(51 / 101, abs=5e-4)  # recalls 0.00 to 0.50
 
 
+@pytest.mark.parametrize('absent', [(), ('lymphocyte',)])
+def test_classes_are_those_of_the_file_by_name(tmp_path, absent):
+    _, rles = label_map_to_rles(grid_label_map(1, 3))
+    boxes, size = boxes_of(rles), (6, 18)
+    ids = {'stroma': 5, 'nucleus': 1, 'lymphocyte': 8}  # not in the order of the classes
+    classes = ('lymphocyte', 'nucleus', 'stroma')
+    categories = [{'id': ids[name], 'name': name} for name in ids if name not in absent]
+    annotations = [
+        {
+            'id': k + 1,
+            'image_id': 3,
+            'category_id': ids[name],
+            'iscrowd': 0,
+            'area': 16,
+            'bbox': [*box[:2], 4, 4],
+            'segmentation': {'size': rle['size'], 'counts': rle['counts'].decode()},
+        }
+        for k, (name, rle, box) in enumerate(zip(classes, rles, boxes.tolist(), strict=True))
+        if name not in absent
+    ]
+    images = [{'id': 3, 'file_name': 'a.png', 'height': 6, 'width': 18}]
+    content = dict(info={}, images=images, annotations=annotations, categories=categories)
+    (tmp_path / 'test.json').write_text(json.dumps(content))
+    for labels, expected in (([0, 1, 2], 1), ([0, 2, 1], 0 if absent else 1 / 3)):
+        metric = CellCocoMetric(ann_file=str(tmp_path / 'test.json'))
+        metric.dataset_meta = {'classes': classes}
+        pred = {
+            'bboxes': boxes,
+            'scores': torch.tensor([0.9, 0.8, 0.7]),
+            'labels': torch.tensor(labels),
+            'masks': as_roi_masks(rles, boxes, size),
+        }
+        metric.process({}, [{'img_id': 3, 'ori_shape': size, 'pred_instances': pred}])
+        assert metric.evaluate(1)['coco/segm_mAP'] == pytest.approx(expected, abs=1e-3)
+
+
 def test_data_samples_keep_their_masks_for_the_next_metric(dense_image):
     path, rles, boxes, size = dense_image
     metric = METRICS.build({'type': 'CellCocoMetric', 'ann_file': path})

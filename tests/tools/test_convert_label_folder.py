@@ -1,6 +1,7 @@
 import json
 import runpy
 import shutil
+import zipfile
 from pathlib import Path
 
 import cv2
@@ -91,6 +92,17 @@ def test_zip_of_the_folder_is_unpacked(command, two_folders, tmp_path):
     archive = shutil.make_archive(
         str(tmp_path / 'cells'), 'zip', root_dir=tmp_path, base_dir='cells'
     )
+    assert run(command, archive, '--out', tmp_path / 'out').exit_code == 0
+    assert len(converted(tmp_path / 'out')) == 5
+
+
+def test_zip_made_on_a_mac_is_unpacked(command, two_folders, tmp_path):
+    archive = tmp_path / 'mac.zip'
+    with zipfile.ZipFile(archive, 'w') as packed:
+        for path in two_folders.rglob('*.*'):
+            packed.write(path, f'cells/{path.relative_to(two_folders)}')
+        packed.writestr('__MACOSX/cells/._x', b'')
+        packed.writestr('.DS_Store', b'')
     assert run(command, archive, '--out', tmp_path / 'out').exit_code == 0
     assert len(converted(tmp_path / 'out')) == 5
 

@@ -1,4 +1,5 @@
 import tracemalloc
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -7,6 +8,7 @@ import tifffile
 import torch
 from mmdet.registry import HOOKS, VISUALIZERS
 from mmdet.structures import DetDataSample
+from mmengine.dataset import BaseDataset
 from mmengine.evaluator import Evaluator
 from mmengine.structures import InstanceData
 
@@ -115,6 +117,7 @@ def test_dense_image_is_drawn_without_one_bitmap_per_object(monkeypatch):
 class FakeRunner:
     iter = 0
     timestamp = 'start'
+    test_dataloader = SimpleNamespace(dataset=[])
 
     def __init__(self, work_dir):
         self.work_dir = str(work_dir)
@@ -166,6 +169,34 @@ def test_hook_draws_what_is_scored(tmp_path, monkeypatch, asked, shown):
     hook.after_test_iter(runner, 0, {}, [sample])
     (pred,) = drawn
     assert {name for name, place in places.items() if pred[place]} == shown
+
+
+def test_pictures_of_images_that_share_a_stem_are_told_apart(tmp_path, one_square):
+    names = ('a/1.png', 'b/1.png', '2.png')
+    samples = []
+    for img_id, name in enumerate(names):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        cv2.imwrite(str(tmp_path / name), np.zeros((60, 80, 3), np.uint8))
+        samples.append(data_sample((60, 80), one_square[0], [], [], tmp_path / name))
+        samples[-1].set_metainfo(dict(img_id=img_id))
+    CellVisualizer.get_instance('shared')
+    hook = CellVisualizationHook(draw=True, test_out_dir='pictures')
+    runner = FakeRunner(tmp_path)
+    runner.test_evaluator = Evaluator([])
+    dataset = BaseDataset(serialize_data=False, lazy_init=True)
+    dataset.data_list = [dict(img_path=sample.img_path) for sample in samples]
+    dataset._fully_initialized = True
+    runner.test_dataloader = SimpleNamespace(dataset=dataset)
+    hook.before_test(runner)
+    hook.after_test_iter(runner, 0, {}, samples)
+    pictures = sorted(path.name for path in (tmp_path / 'start' / 'pictures').iterdir())
+    assert pictures == ['1_0.png', '1_1.png', '2.png']
+
+
+def test_every_process_draws_the_images_it_tests(one_square, image, tmp_path, monkeypatch):
+    monkeypatch.setattr('mmengine.dist.utils.get_dist_info', lambda group=None: (1, 2))
+    picture = drawn(tmp_path, 'second', image, one_square[1])
+    assert has_color(picture, MATCHED)
 
 
 def test_hook_draws_nothing_unless_asked(tmp_path, one_square):

@@ -25,6 +25,15 @@ def test_worst_and_best_by_aji_leave_unscored_images_out(tested):
     assert [path.name for _, path in best] == ['e.png', 'a.png', 'b.png']
 
 
+def test_images_that_share_a_stem_are_found_by_their_id(tmp_path):
+    lines = ['image,img_id,aji', '1.png,7,0.5', '1.tif,8,0.2', '2.png,9,0.9']
+    (tmp_path / 'per_image.csv').write_text('\n'.join(lines))
+    for name in ('1_7', '1_8', '2'):
+        write_png(tmp_path / f'{name}.png', np.zeros((40, 64, 3), dtype=np.uint8))
+    worst = ranked_overlays(tmp_path / 'per_image.csv', tmp_path, 3)
+    assert [path.name for _, path in worst] == ['1_8.png', '1_7.png', '2.png']
+
+
 def test_missing_overlay_is_named(tested):
     (tested / 'b.png').unlink()
     with pytest.raises(FileNotFoundError, match=r'b\.png: no overlay of b\.png'):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import torch
 from mmdet.registry import HOOKS
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
@@ -18,7 +19,7 @@ class FiniteLossHook(Hook):
 
     Every iteration is checked, at no cost on a GPU: RuntimeInfoHook, which runs first, has already
     copied each loss to the host for the log, and this hook reads the copies. The weights have been
-    updated with the bad loss by then, but CheckpointHook runs later, so checkpoints stay good.
+    updated with the bad loss by then, but CheckpointHook runs later, and NaN is never saved.
     """
 
     priority = 'NORMAL'
@@ -51,3 +52,17 @@ class FiniteLossHook(Hook):
             'Look at these images and their annotations; if they are sound, lower the learning '
             'rate or clip gradients (optim_wrapper.clip_grad), and go on with --resume.'
         )
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Look at the weights: gradients, or another process, may have spoilt them.
+
+        Raises:
+            NonFiniteLossError: One of them is NaN.
+        """
+        for name, value in checkpoint['state_dict'].items():
+            if torch.isnan(value).any():
+                raise NonFiniteLossError(
+                    f'iteration {runner.iter + 1}: {name} holds NaN, so the checkpoint is not '
+                    'written. Lower the learning rate or clip gradients (optim_wrapper.clip_grad), '
+                    'and go on with --resume.'
+                )
