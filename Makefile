@@ -1,11 +1,15 @@
 # make setup | demo | test | lint | clean
 PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.10 python3,$(shell command -v $(name) 2>/dev/null)))
 VENV_PYTHON := .venv/bin/python
+NEEDS := mmcell needs Python 3.10 to 3.12 (say PYTHON=python3.11 make setup)
+# Older ones cannot read setup.py, which would tell.
+CHECK := import sys; sys.exit(sys.version_info < (3, 10) and '$(NEEDS), this is ' + sys.version.split()[0])
 
 .PHONY: setup demo test lint clean
 
 setup:  ## make .venv with the tested stack; a second call takes a moment
-	@$(or $(PYTHON),$(error No Python was found: install Python 3.10 to 3.12)) -c "import sys; sys.exit(sys.version_info < (3, 10) and 'mmcell needs Python 3.10 to 3.12, this is ' + sys.version.split()[0] + ': say PYTHON=python3.11 make setup')"
+	@$(if $(PYTHON),,$(error $(NEEDS), found none))
+	@$(PYTHON) -c "$(CHECK)"
 	@$(PYTHON) scripts/setup.py
 
 demo: setup  ## train, test and predict on generated cells

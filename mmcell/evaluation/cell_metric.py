@@ -41,7 +41,8 @@ class CellMetric(BaseMetric):
     images name in the annotation file (``subset``) are summarized on their own as well.
 
     Needs no annotation file: the ground truth comes with the data samples, so the test pipeline has
-    to load annotations after resizing the image, at its original size.
+    to load annotations after resizing the image, at its original size. Objects that are marked as
+    crowds or to be ignored are no part of it: what is found there counts as false.
 
     Args:
         score_threshold: predictions with ``scores`` below it are dropped (beta of PFFNet).

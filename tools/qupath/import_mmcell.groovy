@@ -4,8 +4,9 @@
  * Script editor: Run, or Run > Run for project for all images of the project.
  * Command line:  QuPath script -s -p project.qpproj -a OUT import_mmcell.groovy
  *
- * An image <name>.<suffix> gets <name>.geojson or <name>.geojson.gz. Objects that an earlier run of
- * this script imported are replaced, all others stay. QuPath 0.5 or later.
+ * An image <name>.<suffix> gets <name>.geojson or <name>.geojson.gz. Objects of the same numbers that
+ * an earlier run of this script imported are replaced, all others stay: delete the detections first
+ * where a new result has fewer. QuPath 0.5 or later.
  */
 import qupath.lib.common.GeneralTools
 import qupath.lib.io.PathIO
