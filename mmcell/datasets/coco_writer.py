@@ -175,6 +175,7 @@ def write_dataset(
             splits_of.setdefault(stem, []).append(split)
 
     converted: dict[tuple[str, bool], list[_Record]] = {}
+    owners: dict[str, str] = {}  # of the files that are written
     for stem, used_in in track(splits_of.items(), 'converting', disable=not progress):
         try:
             if stem not in entries:
@@ -189,6 +190,13 @@ def write_dataset(
             report.notes.setdefault(note, []).append(stem)
         for cut in {patches is not None and _is_training(split) for split in used_in}:
             pieces = patches.cut(stem, image) if cut and patches else {stem: image}
+            taken = next((name for name in pieces if owners.setdefault(name, stem) != stem), None)
+            if taken is not None:
+                report.failures.append(
+                    f'{stem}: images/{taken}.png is of {owners[taken]} already, patches of which '
+                    'are numbered; rename one of them'
+                )
+                continue
             converted[stem, cut] = [
                 _write_image(out / 'images', name, piece) for name, piece in pieces.items()
             ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 import sys
 import tempfile
 import zipfile
@@ -51,7 +52,8 @@ def converter_command(
             '--folds',
             default=folds,
             type=click.IntRange(0),
-            help='Also write the splits of a cross-validation, fold1_train, fold1_test, ...',
+            help='Also write the splits of a cross-validation, fold1_train, fold1_test, ...; those '
+            'of --split-lists where it has some.',
         )
         @click.option(
             '--patches',
@@ -99,7 +101,8 @@ def _convert(
 ) -> Report:
     splits = read_splits(split_lists, layout.entries) if split_lists else layout.split(seed)
     warnings = layout.warnings(None if split_lists else splits)
-    if folds:
+    # Folds in the lists are repeated, not drawn again.
+    if folds and not any(re.fullmatch(r'fold\d+_(train|test)', split) for split in splits):
         # Splits may overlap: a stem counts once.
         folded = layout.folded or {
             stem for stems in splits.values() for stem in stems if stem in layout.entries

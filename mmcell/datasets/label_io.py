@@ -167,7 +167,7 @@ def read_inst_map(path: str | PathLike[str]) -> npt.NDArray[np.int64]:
     values = arrays['inst_map']
     if np.issubdtype(values.dtype, np.floating) and (values == np.rint(values)).all():
         values = values.astype(np.int64)
-    return check_label_map(values, path)
+    return check_label_map(values, path, in_pieces=True)
 
 
 def read_ascii_map(path: str | PathLike[str]) -> npt.NDArray[np.int64]:

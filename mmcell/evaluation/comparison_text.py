@@ -78,7 +78,7 @@ OUTCOME_HEADINGS = (
 def score_title(score: str, with_arrow: bool = False) -> str:
     """A score as tables call it, on demand with the direction that is better."""
     words = [word.rstrip('0123456789') for word in score.split('_')]
-    digits = [word.lstrip('abcdefghijklmnopqrstuvwxyz') for word in score.split('_')]
+    digits = [word[len(word.rstrip('0123456789')) :] for word in score.split('_')]
     shown = [_WORDS.get(w, w) + number for w, number in zip(words, digits, strict=True)]
     title = ' '.join(shown).replace('AJI plus', 'AJI+')
     title = title[0].upper() + title[1:]

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from mmcell.engine.errors import UserError, did_you_mean
+from mmcell.evaluation.summary import BETTER
 
 _SHIPPED = Path(__file__).with_name('quoted')
 _ROW_KEYS = {'method', 'subset', 'table'}
@@ -107,7 +108,12 @@ def _parse(path: Path, content: Any) -> QuotedTable:
             raise UserError(
                 f'{path}: lacks {key!r}: quoted figures need to say where they are from'
             )
-    percent = content.get('percent', ())
+    percent, printed_as = content.get('percent') or [], content.get('printed_as') or {}
+    if not isinstance(percent, list) or not isinstance(printed_as, Mapping):
+        raise UserError(
+            f'{path}: expected percent as a list of scores and printed_as as score: name, got '
+            f'{percent!r} and {printed_as!r}'
+        )
     rows = tuple(
         _parse_row(f'{path}, row {number}', row, str(content['table']), percent)
         for number, row in enumerate(content['rows'], 1)
@@ -117,8 +123,8 @@ def _parse(path: Path, content: Any) -> QuotedTable:
         str(content['source']),
         str(content['table']),
         str(content['dataset']),
-        str(content.get('notes', '')),
-        dict(content.get('printed_as', {})),
+        str(content.get('notes') or ''),
+        dict(printed_as),
         rows,
     )
 
@@ -128,6 +134,9 @@ def _parse_row(where: str, row: Any, table: str, percent: list[str]) -> QuotedRo
         raise UserError(f'{where}: lacks its method')
     scores = {}
     for score in row.keys() - _ROW_KEYS:
+        # Publications have scores that are not measured here, under any other name.
+        if score not in BETTER and str(score).lower() in BETTER:
+            raise UserError(f'{where}: unknown score {score!r}, write {str(score).lower()!r}')
         scale = 100 if score in percent else 1
         scores[score] = _parse_figure(f'{where} ({row["method"]}), {score}', row[score], scale)
     if not scores:

@@ -35,11 +35,10 @@ class CaseFiles:
     """
 
     def __init__(self, images: Path, gt: str, predictions: Mapping[str, str]) -> None:
-        self._pictures = {
-            image_name(path.name): path
-            for path in sorted(images.iterdir())
-            if path.suffix.lower() in IMAGE_SUFFIXES
-        }
+        self._pictures: dict[str, list[Path]] = {}
+        for path in sorted(images.iterdir()):
+            if path.suffix.lower() in IMAGE_SUFFIXES:
+                self._pictures.setdefault(image_name(path.name), []).append(path)
         gt_side = _find(gt)
         self._gt = gt_side.entries
         self._predictions = {
@@ -61,7 +60,7 @@ class CaseFiles:
         Raises:
             UserError: If a file is broken, ambiguous or of another size; names it.
         """
-        path = self._pictures[image]
+        path = self._picture(image)
         try:
             pixels = read_image(path)
         except (OSError, ValueError) as error:
@@ -71,6 +70,15 @@ class CaseFiles:
         predictions = {m: _read(entries[image], size) for m, entries in self._predictions.items()}
         captions = {method: captions.get(method, 'no score') for method in predictions}
         return Case(title, pixels, gt, predictions, captions)
+
+    def _picture(self, image: str) -> Path:
+        paths = self._pictures[image]
+        # Masks may lie beside their images: x_masks.tif is of the image x.tif.
+        plain = [path for path in paths if image_name(path.name) == path.stem] or paths
+        if len(plain) > 1:
+            files = ' and '.join(map(str, plain))
+            raise UserError(f'{files} are of one image: leave one of them in the folder')
+        return plain[0]
 
 
 def _find(source: str, coco_files: Sequence = (), score_threshold: float = 0.0) -> Side:

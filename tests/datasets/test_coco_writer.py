@@ -198,6 +198,22 @@ def test_patches_are_windows_of_image_and_masks():
     assert {0 <= top <= 24 and 0 <= left <= 44 for top, left in corners} == {True}
 
 
+def test_a_patch_does_not_replace_an_image_of_its_name(tmp_path):
+    splits = {'train': ['a'], 'val': ['a_001']}
+    report = write_dataset(
+        dict.fromkeys(['a', 'a_001'], mosaic),
+        splits,
+        tmp_path,
+        patches=Patches(2, 16),
+        progress=False,
+    )
+    assert report.failures == [
+        'a_001: images/a_001.png is of a already, patches of which are numbered; rename one of them'
+    ]
+    assert cv2.imread(str(tmp_path / 'images' / 'a_001.png')).shape == (16, 16, 3)
+    assert (tmp_path / 'splits' / 'val.txt').read_text() == ''
+
+
 def test_patches_depend_on_seed_and_stem_alone():
     def pixels(seed, stem):
         return Patches(3, 8, seed).cut(stem, mosaic())[f'{stem}_002'].pixels.tobytes()

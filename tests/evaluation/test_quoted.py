@@ -111,6 +111,9 @@ def test_a_file_of_ones_own(tmp_path):
         (GOOD.replace('{mean: 0.5}', '0.5'), r'row 1 \(A\), aji: expected {mean'),
         (GOOD.replace('0.5', 'half'), "aji: expected a number, got 'half'"),
         (GOOD.replace('mean: 0.5', 'mean: 0.5, sdt: 1'), 'aji: expected {mean'),
+        (GOOD.replace('aji', 'AJI'), "row 1: unknown score 'AJI', write 'aji'"),
+        (GOOD + 'percent: aji', 'expected percent as a list'),
+        (GOOD + 'printed_as: [AJI]', 'printed_as as score: name'),
     ],
 )
 def test_a_broken_file_is_named_with_the_place(tmp_path, content, message):
@@ -118,6 +121,13 @@ def test_a_broken_file_is_named_with_the_place(tmp_path, content, message):
     path.write_text(content)
     with pytest.raises(UserError, match=rf'broken\.yaml.*{message}'):
         load_quoted(path)
+
+
+def test_optional_entries_may_be_empty(tmp_path):
+    path = tmp_path / 'mine.yaml'
+    path.write_text(GOOD + 'notes:\npercent:\nprinted_as:\n')
+    table = load_quoted(path)
+    assert (table.notes, table.printed_as, table.rows[0].scores['aji'].mean) == ('', {}, 0.5)
 
 
 def test_an_unknown_name_is_answered_with_close_ones():

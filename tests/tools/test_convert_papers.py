@@ -214,6 +214,17 @@ def test_tnbc_list_may_name_what_is_not_there(tmp_path):
     assert len(stems(tmp_path / 'out', 'fold1_train')) == 2
 
 
+def test_lists_with_folds_repeat_them(tmp_path):
+    write_tnbc(tmp_path / 'in')
+    for seed in ('5', '6'):
+        convert('tnbc', tmp_path / 'in', tmp_path / seed, '--seed', seed)
+    names = [f'fold{k}_{part}' for k in (1, 2, 3) for part in ('train', 'test')]
+    folds = {seed: [stems(tmp_path / seed, name) for name in names] for seed in ('5', '6')}
+    assert folds['5'] != folds['6']
+    convert('tnbc', tmp_path / 'in', tmp_path / 'again', '--split-lists', tmp_path / '5' / 'splits')
+    assert [stems(tmp_path / 'again', name) for name in names] == folds['5']
+
+
 # BBBC039
 
 

@@ -123,6 +123,14 @@ def test_ids_as_large_as_colours_are_numbered_anew(folders):
     np.testing.assert_array_equal(found, label_map(SECOND, FIRST))
 
 
+def test_masks_beside_their_images_are_no_images(folders):
+    tifffile.imwrite(folders / 'images' / 'x_masks.tif', label_map(FIRST).astype(np.uint16))
+    assert case_files(folders).read('x', '', {}).image_rgb.max() == 0
+    cv2.imwrite(str(folders / 'images' / 'x.jpg'), np.zeros((40, 40, 3), np.uint8))
+    with pytest.raises(UserError, match=r'x\.jpg and .*x\.png are of one image: leave one'):
+        case_files(folders).read('x', '', {})
+
+
 def test_a_label_map_of_another_size_is_named(folders):
     tifffile.imwrite(folders / 'B' / 'x.tif', label_map(size=(30, 40)).astype(np.uint16))
     with pytest.raises(UserError, match=r'B/x\.tif is \(30, 40\), its image \(40, 40\)'):

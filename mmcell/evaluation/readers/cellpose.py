@@ -59,7 +59,7 @@ def read_cellpose_seg(path: Path, size: Size | None = None) -> Instances:
         content = content.item()
     if not isinstance(content, dict) or 'masks' not in content:
         raise ValueError(f"{path}: expected Cellpose's dict with masks, found {_describe(content)}")
-    return Instances(check_label_map(np.asarray(content['masks']), path))
+    return Instances(check_label_map(np.asarray(content['masks']), path, in_pieces=True))
 
 
 def _holds_objects(file: IO[bytes], path: Path) -> bool:

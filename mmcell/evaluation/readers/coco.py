@@ -46,11 +46,13 @@ def read_coco(path: Path, images: Mapping[Any, CocoImage] | None = None) -> Coco
 
     Args:
         path: a dict of ``images`` and ``annotations``, or a list of results.
-        images: those of the other side: a list of results does not name its images.
+        images: those of the other side: a list of results does not name its images. Ids may be
+            numbers there and the same as strings here, or the other way round.
 
     Raises:
         OSError: If the file cannot be read.
-        ValueError: If it is not COCO, or a list of results without ``images`` to go with.
+        ValueError: If it is not COCO, a list of results without ``images`` to go with, or none of
+            its annotations is of a known image.
     """
     content = load_json(path)
     if isinstance(content, list):
@@ -65,13 +67,21 @@ def read_coco(path: Path, images: Mapping[Any, CocoImage] | None = None) -> Coco
     else:
         raise ValueError(f'{path}: is not COCO: no dict of images and annotations, no results list')
     by_image: dict[Any, list[Annotation]] = {image_id: [] for image_id in known}
+    # Some programs write numbers as strings.
+    id_of = {str(image_id): image_id for image_id in known}
     strays = []
     for annotation in annotations:
         image_id = annotation.get('image_id') if isinstance(annotation, dict) else None
-        if image_id in by_image:
-            by_image[image_id].append(annotation)
+        found = id_of.get(str(image_id))
+        if found is not None:
+            by_image[found].append(annotation)
         else:
             strays.append(image_id)
+    if strays and len(strays) == len(annotations):
+        raise ValueError(
+            f'{path}: none of its annotations is of a known image; the first has the image_id '
+            f'{strays[0]!r}, images have {", ".join(list(id_of)[:3])}, ...'
+        )
     problem = ''
     if strays:
         problem = f'{len(strays)} annotations are of no known image, the first of image_id '

@@ -11,6 +11,8 @@ from mmcell.functional.rasterize import polygons_to_rle
 
 # What QuPath calls objects that a detector found, beside the regions in which it looked.
 _DETECTED = ('detection', 'cell')
+# Before it had objectType, the class stood in place of an id.
+_OLD_IDS = {'PathDetectionObject': 'detection', 'PathCellObject': 'cell'}
 
 
 def read_geojson(path: Path, size: Size | None = None) -> Instances:
@@ -52,7 +54,8 @@ def _features(content: Any, path: Path) -> list[dict[str, Any]]:
 
 
 def _object_type(feature: dict[str, Any]) -> str:
-    return (feature.get('properties') or {}).get('objectType', '')
+    kind = (feature.get('properties') or {}).get('objectType')
+    return kind or _OLD_IDS.get(str(feature.get('id')), '')
 
 
 def _polygons(feature: dict[str, Any]) -> list[list[list[list[float]]]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ def read_imagej_rois(path: Path, size: Size | None = None) -> Instances:
 
     size = require_size(size)
     try:
-        rois = ImagejRoi.fromfile(path)
+        rois = [ImagejRoi.frombytes(entry) for entry in _entries(path)]
     except Exception as error:  # roifile raises whatever its parser meets in a damaged file
         raise OSError(f'{path}: cannot be decoded as ROI set: {error}') from error
     rles = []
@@ -44,6 +45,16 @@ def read_imagej_rois(path: Path, size: Size | None = None) -> Instances:
         except ValueError as error:
             raise ValueError(f'{path}: ROI {roi.name}: {error}') from error
     return flatten(rles, size)
+
+
+def _entries(path: Path) -> list[bytes]:
+    with zipfile.ZipFile(path) as packed:
+        files = [name for name in packed.namelist() if not name.endswith('/')]
+        # Without what a Mac adds, which has the same suffix.
+        names = [n for n in files if n.lower().endswith('.roi') and not n.startswith('__MACOSX/')]
+        if files and not names:
+            raise ValueError(f'it holds {files[0]} and no .roi')
+        return [packed.read(name) for name in names]
 
 
 def _rings(roi: Any) -> list[Any]:

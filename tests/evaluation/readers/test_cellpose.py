@@ -80,6 +80,13 @@ def test_refused_code_has_not_run(tmp_path):
     assert not (tmp_path / 'written').exists()
 
 
+def test_an_only_object_may_be_in_pieces(tmp_path):
+    labels = np.zeros((9, 30), np.uint16)
+    labels[2:7, 2:7] = labels[2:7, 20:27] = 1
+    read = read_cellpose_seg(save(tmp_path / 'a_seg.npy', masks=labels))
+    np.testing.assert_array_equal(read.label_map, labels)
+
+
 def test_a_plain_array_named_seg_is_a_label_map(tmp_path):
     np.save(tmp_path / 'a_seg.npy', LABELS)
     np.testing.assert_array_equal(read_cellpose_seg(tmp_path / 'a_seg.npy').label_map, LABELS)

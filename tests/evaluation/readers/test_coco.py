@@ -112,6 +112,19 @@ def test_a_list_of_results_takes_its_images_from_the_other_side(tmp_path):
         read_coco(path)
 
 
+def test_ids_may_be_numbers_here_and_strings_there(tmp_path):
+    gt = read_coco(write(tmp_path / 'gt.json', coco([])))
+    results = [{'image_id': '3', 'category_id': 1, 'segmentation': compressed(FIRST), 'score': 0.8}]
+    path = write(tmp_path / 'results.json', results)
+    np.testing.assert_array_equal(read(path, 3, images=gt.images).label_map, FIRST)
+    results[0]['image_id'] = 'b'
+    write(path, results)
+    with pytest.raises(
+        ValueError, match=r"results.json: none of its .* 'b', images have 7, 3, \.\.\."
+    ):
+        read_coco(path, gt.images)
+
+
 def test_images_keep_their_names_and_subsets(tmp_path):
     images = read_coco(write(tmp_path / 'gt.json', coco([]))).images
     assert {k: (i.file_name, i.size, i.subset) for k, i in images.items()} == {

@@ -2,6 +2,7 @@ import gzip
 import json
 import sys
 import uuid
+import zipfile
 
 import numpy as np
 import pytest
@@ -84,6 +85,15 @@ def test_annotated_regions_beside_detections_are_left_out_alone_they_are_the_obj
     assert alone.left_out == 0
 
 
+def test_the_class_stands_in_place_of_an_id_in_old_files(tmp_path):
+    region = {**feature('Polygon', [box(0, 0, 15, 12)]), 'id': 'PathAnnotationObject'}
+    cell = {**feature('Polygon', [box(2, 2, 5, 5)]), 'id': 'PathCellObject'}
+    for old in (region, cell):
+        old['properties'] = {'isLocked': False}
+    found = read_geojson(write(tmp_path / 'a.geojson', collection(region, cell)), SIZE)
+    assert (found.label_map > 0).sum() == 9 and found.left_out == 1
+
+
 def test_no_features_are_an_image_without_objects(tmp_path):
     found = read_geojson(write(tmp_path / 'a.geojson', collection()), SIZE)
     np.testing.assert_array_equal(found.label_map, np.zeros(SIZE))
@@ -145,6 +155,24 @@ def test_imagej_rois_give_the_pixels_whose_centres_they_hold(tmp_path):
     expected[0:4, 8:11] = 2
     expected[6:11, 2:6] = 3
     np.testing.assert_array_equal(read_imagej_rois(path, SIZE).label_map, expected)
+
+
+def test_zipped_folders_and_what_macs_add_are_no_rois(tmp_path):
+    roifile = pytest.importorskip('roifile')
+    roi = roifile.ImagejRoi.frompoints([[1, 1], [7, 1], [7, 5], [1, 5]])
+    path = tmp_path / 'a_rois.zip'
+    with zipfile.ZipFile(path, 'w') as packed:
+        packed.writestr('RoiSet/', b'')
+        packed.writestr('RoiSet/1.ROI', roi.tobytes())
+        packed.writestr('__MACOSX/RoiSet/._1.ROI', b'apple')
+    assert (read_imagej_rois(path, SIZE).label_map > 0).sum() == 24
+    with zipfile.ZipFile(path, 'w') as packed:
+        packed.writestr('notes.txt', b'')
+    with pytest.raises(OSError, match=r'decoded as ROI set: it holds notes.txt and no \.roi'):
+        read_imagej_rois(path, SIZE)
+    with zipfile.ZipFile(path, 'w'):
+        pass
+    assert read_imagej_rois(path, SIZE).label_map.max() == 0
 
 
 def test_composite_imagej_rois_keep_their_holes(tmp_path):
