@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import torch
 from mmengine.runner import set_random_seed
 from rich.console import Console
 from rich.progress import Progress as ProgressBar
@@ -112,8 +113,7 @@ class PredictCommand:
             folder,
             _progress(len(files)) as progress,
         ):
-            config = self.out / 'model_config.py'
-            config.write_text(network.cfg.pretty_text, encoding='utf-8')
+            folder.write('model_config.py', network.cfg.pretty_text)
             FileRun(network, self.options, self.save, folder, progress)(
                 files, ordered_map, self.batch_size
             )
@@ -137,6 +137,8 @@ class PredictCommand:
         broken = len(rows) - len(readable)
         click.echo(f'{len(readable)} images can be read, {broken} cannot; {tiles} tiles')
         if network is not None and readable:
+            if self.workers:
+                torch.set_num_threads(1)  # as many as a worker has
             seconds = seconds_per_tile(max(readable, key=lambda r: r.tiles), self.options, network)
             total = tiles * seconds / max(self.workers, 1)
             click.echo(f'{seconds:.2f} s a tile on {network.device}: {_duration(total)} in all')

@@ -195,13 +195,13 @@ def _map_on(
 
 def _result(client: Any, future: Any) -> Any:
     """Wait for an item and unpickle its result."""
-    from distributed import KilledWorker, wait
-    from distributed.client import FutureCancelledError
+    from distributed import CancelledError, KilledWorker, TimeoutError, wait
 
     try:
         while not future.done():
             try:
-                wait(future, timeout=PATIENCE_S)
+                with client.as_current():  # wait asks which client is
+                    wait(future, timeout=PATIENCE_S)
             except TimeoutError:
                 _require_workers(client)
         return pickle.loads(future.result())
@@ -210,7 +210,7 @@ def _result(client: Any, future: Any) -> Any:
             f'{error.allowed_failures + 1} workers in a row died of the same piece of work; most '
             'often memory was short: take smaller tiles or fewer workers.'
         ) from None
-    except FutureCancelledError as error:
+    except CancelledError as error:  # of one or of several items
         raise UserError(f'the dask scheduler is lost: {error}') from None
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from rich.table import Table
 
 from mmcell.inference.input_report import Description, describe
+from mmcell.inference.inputs import require_text
 from mmcell.inference.network import Network
 from mmcell.inference.options import PredictOptions, make_task, remarks, tile_plan
 from mmcell.inference.sources import ImageSource, open_sources
@@ -45,6 +46,7 @@ def look_at(
     """
     for path in files:
         try:
+            require_text(path)
             sources = open_sources(path, **options.reading)
         except Exception as error:  # whatever is wrong with one file, the others count
             yield InputRow(path, None, 0, _one_line(error))
@@ -83,7 +85,9 @@ def as_table(rows: Sequence[InputRow]) -> Table:
     for row in rows:
         found = row.description
         if found is None:
-            table.add_row(row.path.name, *[''] * 7, row.remark)
+            # Names need not be valid UTF-8.
+            name = row.path.name.encode('utf-8', 'replace').decode()
+            table.add_row(name, *[''] * 7, row.remark)
             continue
         ranges = [
             f'{low:g}..{high:g}'

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import glob
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -34,12 +35,30 @@ def find_inputs(inputs: Iterable[str | Path]) -> list[Path]:
     found: dict[Path, Path] = {}
     for entry in map(Path, inputs):
         try:
-            images = _expand(entry.expanduser())
+            # A name may begin with ~ itself.
+            images = _expand(entry if os.path.lexists(entry) else _at_home(entry))
         except OSError as error:
             raise DataError(f'{entry}: cannot be read: {error.strerror or error}') from error
         for image in images:
             found.setdefault(image.resolve(), image)
     return list(found.values())
+
+
+def require_text(path: Path) -> None:
+    """Raise a :class:`DataError` if a file's name cannot be written into results."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        raise DataError(
+            'its name is not valid UTF-8, in which results name it: rename the file'
+        ) from error
+
+
+def _at_home(entry: Path) -> Path:
+    try:
+        return entry.expanduser()
+    except RuntimeError:  # there is no such user
+        return entry
 
 
 def _expand(entry: Path) -> list[Path]:

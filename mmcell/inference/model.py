@@ -74,7 +74,8 @@ class Model:
         Args:
             x: an array or tensor (gray, colour, or any channels with ``axes``), or the path of a
                 file; or a list, tuple or iterator of these, where folders, patterns and CSV lists
-                stand for all their images and a file may hold several.
+                stand for all their images and a file may hold several. Arrays have no name: they
+                are called 'image', in a list 'image_001' and so on.
             mpp: microns per pixel, instead of what the file says.
             channels: one to three channels for the network: names, or numbers from 1.
             axes: a letter per axis of what is stored, such as 'CYX', instead of what files say.
@@ -100,8 +101,8 @@ class Model:
         def run(inputs: Iterable[Input], ordered_map: OrderedMap) -> Iterator[Prediction]:
             tasks = (
                 make_task(source, self.network, chosen)
-                for each in inputs
-                for source in _sources(each, chosen)
+                for number, each in enumerate(inputs, start=1)
+                for source in _sources(each, chosen, f'image_{number:03}')
             )
             return self._predict(tasks, chosen, progress, batch_size, ordered_map)
 
@@ -149,7 +150,7 @@ def _single(x: Input, options: PredictOptions) -> ImageSource:
     return sources[0]
 
 
-def _sources(x: Input, options: PredictOptions) -> Iterator[ImageSource]:
+def _sources(x: Input, options: PredictOptions, name: str = 'image') -> Iterator[ImageSource]:
     if isinstance(x, ImageSource):
         yield x
     elif isinstance(x, (str, Path)):
@@ -157,4 +158,4 @@ def _sources(x: Input, options: PredictOptions) -> Iterator[ImageSource]:
             yield from open_sources(path, **options.reading)
     else:
         array = x.detach().cpu().numpy() if isinstance(x, torch.Tensor) else np.asarray(x)
-        yield ArraySource(array, **options.reading)
+        yield ArraySource(array, name, **options.reading)

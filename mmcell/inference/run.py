@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mmcell.engine.errors import DataError
+from mmcell.inference.inputs import require_text
 from mmcell.inference.network import Network
 from mmcell.inference.options import PredictOptions, make_task, remarks
 from mmcell.inference.run_folder import RunFolder
@@ -79,6 +80,7 @@ class FileRun:
                 self.progress.on_image(1)
                 continue
             try:
+                require_text(path)
                 sources = open_sources(path, **self.options.reading)
             except Exception as error:  # whatever is wrong with one file, the others count
                 self.fail(path, '', error, 1)

@@ -8,6 +8,7 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
@@ -21,6 +22,8 @@ SUMMARY_COLUMNS = (
     *('mean_area_px', 'seconds', 'remarks'),
 )
 FAILURE_COLUMNS = ('image', 'name', 'error')
+# File systems have names that are no UTF-8.
+_ANY_NAME = 'surrogateescape'
 
 
 class Failure(NamedTuple):
@@ -55,6 +58,7 @@ class RunFolder:
     Raises:
         DataError: If the folder holds results and neither is given, both are, or the former run
             had other settings.
+        OutputError: In the ``with`` statement and the methods, if the folder cannot be written to.
     """
 
     def __init__(
@@ -100,22 +104,25 @@ class RunFolder:
             raise OutputError(
                 f'--out {self.path} cannot be made ({error.strerror}): choose another folder'
             ) from error
-        if self._to_delete is not None:
-            _delete_results(self.path, self._to_delete)
-        (self.path / FAILURES).unlink(missing_ok=True)
-        self._record.update(status='running', started=_now(), ended=None)
-        self._write_run()
-        # Rows that are taken over are written anew: a killed run may have left half of one.
-        self._summary = self._open_table(SUMMARY, SUMMARY_COLUMNS, self._rows)
+        with self._writing():
+            if self._to_delete is not None:
+                _delete_results(self.path, self._to_delete)
+            (self.path / FAILURES).unlink(missing_ok=True)
+            self._record.update(status='running', started=_now(), ended=None)
+            self._write_run()
+            # Rows that are taken over are written anew: a killed run may have left half of one.
+            self._summary = self._open_table(SUMMARY, SUMMARY_COLUMNS, self._rows)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
-        for file in self._files:
-            file.close()
         status = 'interrupted' if kind is not None else 'failures' if self.failures else 'done'
         self._record.update(status=status, ended=_now())
         self._record.update(images_done=self.num_done, images_failed=len(self.failures))
-        self._write_run()
+        # What ended the run counts more than that its end cannot be noted.
+        with suppress(OutputError) if kind is not None else nullcontext(), self._writing():
+            for file in self._files:
+                file.close()
+            self._write_run()
 
     @property
     def num_resumed(self) -> int:
@@ -147,22 +154,41 @@ class RunFolder:
         """Note an image whose files are complete; ``remarks`` fill the column of this name."""
         self.num_done += 1
         self.remarks.update(remarks)
-        self._summary.writerow({**row, 'remarks': '; '.join(remarks)})
-        self._files[0].flush()
+        with self._writing():
+            self._summary.writerow({**row, 'remarks': '; '.join(remarks)})
+            self._files[0].flush()
 
     def fail(self, image: Path, name: str, error: Exception) -> None:
         """Note an image that gave no result."""
         failure = Failure(image, name, ' '.join(str(error).split()) or repr(error))
-        if not self.failures:
-            self._failures = self._open_table(FAILURES, FAILURE_COLUMNS, [])
-        self.failures.append(failure)
-        self._failures.writerow(failure._asdict())
-        self._files[1].flush()
+        with self._writing():
+            if not self.failures:
+                self._failures = self._open_table(FAILURES, FAILURE_COLUMNS, [])
+            self.failures.append(failure)
+            self._failures.writerow(failure._asdict())
+            self._files[1].flush()
+
+    def write(self, name: str, text: str) -> None:
+        """Write a file of its own into the folder."""
+        with self._writing():
+            (self.path / name).write_text(text, encoding='utf-8')
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise OutputError(
+                f'--out {self.path} cannot be written to ({error.strerror or error}): make room, '
+                'or choose another folder. What is done stays there for --resume.'
+            ) from error
 
     def _open_table(
         self, name: str, columns: tuple[str, ...], rows: list[dict[str, str]]
     ) -> csv.DictWriter:
-        file = open(self.path / name, 'w', newline='', encoding='utf-8')  # noqa: SIM115
+        file = open(  # noqa: SIM115
+            self.path / name, 'w', newline='', encoding='utf-8', errors=_ANY_NAME
+        )
         self._files.append(file)
         table = csv.DictWriter(file, columns)
         table.writeheader()
@@ -200,7 +226,7 @@ def _read_run(path: Path) -> dict[str, Any] | None:
 def _read_rows(path: Path) -> Iterator[dict[str, str]]:
     if not path.exists():
         return
-    with open(path, newline='', encoding='utf-8') as file:
+    with open(path, newline='', encoding='utf-8', errors=_ANY_NAME) as file:
         for row in csv.DictReader(file):
             if None not in row.values():  # whole
                 yield row

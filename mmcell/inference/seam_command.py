@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from mmcell.engine.errors import ConfigError, DataError
+from mmcell.engine.errors import ConfigError, DataError, OutputError
 from mmcell.inference.image_source import ArraySource, ImageSource
 from mmcell.inference.intensity import DisplayRange
 from mmcell.inference.limits import raised_limits
@@ -41,6 +41,7 @@ def run_seam_check(
     Raises:
         ConfigError: If an option or the config cannot be used.
         DataError: If the image cannot be read, is several, or would be a single tile.
+        OutputError: If ``out`` cannot be made.
     """
     try:
         chosen = PredictOptions(tissue=False, **options)
@@ -53,15 +54,25 @@ def run_seam_check(
     if len(sources) != 1:
         raise DataError(f'{image} holds {len(sources)} images: give a file with one')
     network = load_network(NetworkSpec(model, checkpoint, device))
-    with sources[0] as source:
-        display_range = DisplayRange.of(source, chosen.percentiles)
-        part, corner = middle_of(source, max_side)
+    try:
+        with sources[0] as source:
+            display_range = DisplayRange.of(source, chosen.percentiles)
+            part, corner = middle_of(source, max_side)
+    except OSError as error:
+        raise DataError(str(error)) from None
     task = make_task(part, network, chosen)
     if len(task.plan) == 1:
         raise DataError(
             f'{image}: {part.size[1]} x {part.size[0]} pixels are one tile, which has no seams: '
             'lower --tile or raise --max-side'
         )
+    if out is not None:
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(
+                f'--out {out} cannot be made ({error.strerror}): choose another folder'
+            ) from error
 
     limits: set[str] = set()
 
@@ -100,7 +111,6 @@ def run_seam_check(
     title = f'{image}: {part.size[1]} x {part.size[0]} pixels from x, y = {corner[0]}, {corner[1]}'
     Console(width=None if sys.stdout.isatty() else 100).print(as_table(report, title))
     if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
         values = {'image': str(image), 'corner': corner, 'limits': sorted(limits)}
         values.update(report.as_dict())
         (out / 'seam_check.json').write_text(json.dumps(values, indent=2) + '\n')

@@ -109,7 +109,8 @@ def output_name(path: Path) -> str:
     resolved = Path(os.path.abspath(path))
     roots = [p for p in resolved.parents if p.suffix.casefold() == '.zarr' and is_zarr(p)]
     if not roots:
-        return Path(resolved.stem).stem if resolved.stem.endswith('.ome') else resolved.stem
+        stem = resolved.stem
+        return Path(stem).stem if stem.casefold().endswith('.ome') else stem
     return '_'.join([output_name(roots[-1]), *resolved.relative_to(roots[-1]).parts])
 
 

@@ -28,6 +28,7 @@ _JPEGS = (6, 7, 33007, 34892)
 # Larger pixels than this come from the 72 to 600 dots per inch that programs write into resolution
 # tags without knowing any better.
 _MAX_MPP_FROM_TAGS = 20.0
+_COARSE_UNIT = 1e4  # microns: a centimetre
 
 _INCH, _CENTIMETRE = 2, 3
 
@@ -167,13 +168,14 @@ def _pixel_size(tiff: tifffile.TiffFile, number: int) -> tuple[float | None, flo
     steps = [_ratio(tags.valueof(name)) for name in ('XResolution', 'YResolution')]
     if tiff.is_imagej:
         unit = (tiff.imagej_metadata or {}).get('unit')
-        width, height = (microns(step, unit) for step in steps)
-        return width, height
-    unit = {_INCH: 'inch', _CENTIMETRE: 'cm'}.get(tags.valueof('ResolutionUnit', default=_INCH))
-    sizes = [microns(step, unit) for step in steps]
-    if None in sizes or max(sizes) > _MAX_MPP_FROM_TAGS:
+    else:
+        unit = {_INCH: 'inch', _CENTIMETRE: 'cm'}.get(tags.valueof('ResolutionUnit', default=_INCH))
+    width, height = (microns(step, unit) for step in steps)
+    # ImageJ takes inches and centimetres over from tags.
+    is_coarse = (microns(1, unit) or 0) >= _COARSE_UNIT
+    if is_coarse and max(width or 0, height or 0) > _MAX_MPP_FROM_TAGS:
         return None, None
-    return sizes[0], sizes[1]
+    return width, height
 
 
 def _ratio(pixels_per_unit: tuple[int, int] | None) -> float | None:

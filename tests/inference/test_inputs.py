@@ -86,6 +86,14 @@ def test_csv_that_lists_no_images_is_refused(folder, content, error):
         find_inputs([folder / 'table.csv'])
 
 
+def test_name_may_begin_with_a_tilde(folder, monkeypatch):
+    (folder / '~tmp.tif').touch()
+    monkeypatch.chdir(folder)
+    assert find_inputs(['~tmp.tif']) == [Path('~tmp.tif')]
+    with pytest.raises(DataError, match='~no.such.user/x.tif: no such file or folder'):
+        find_inputs(['~no.such.user/x.tif'])
+
+
 def test_input_without_an_image_is_refused(folder):
     (folder / 'empty').mkdir()
     for entry in ('empty', '*.jpeg'):

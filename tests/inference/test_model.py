@@ -67,7 +67,7 @@ def test_a_list_gives_a_list_and_folders_and_pages_all_their_images(model, scene
     pages = np.stack([scene(), np.zeros((40, 50), np.uint8)])
     tifffile.imwrite(tmp_path / 'y.tif', pages, photometric='minisblack', metadata={'axes': 'ZYX'})
     found = model.predict([scene(), tmp_path])
-    assert [each.name for each in found] == ['image', 'x', 'y_page001', 'y_page002']
+    assert [each.name for each in found] == ['image_001', 'x', 'y_page001', 'y_page002']
     assert [len(each) for each in found] == [2, 2, 2, 0]
     assert model.predict([]) == [] and len(model.predict((scene(),))) == 1
 
@@ -250,6 +250,14 @@ def test_a_prediction_is_saved_into_a_folder(model, scene, tmp_path):
         prediction.save(tmp_path / 'x.xyz')
     with pytest.raises(DataError, match='has the one it ends in'):
         prediction.save(tmp_path / 'x.tif', ['csv'])
+
+
+def test_results_do_not_replace_their_image(model, scene, tmp_path):
+    cv2.imwrite(str(tmp_path / 'x.png'), scene())
+    before = (tmp_path / 'x.png').read_bytes()
+    with pytest.raises(DataError, match='x.png is the image itself'):
+        model.predict(tmp_path / 'x.png').save(tmp_path / 'x.png')
+    assert (tmp_path / 'x.png').read_bytes() == before
 
 
 def test_seventy_thousand_objects_keep_their_numbers(model, bright_objects, monkeypatch, tmp_path):

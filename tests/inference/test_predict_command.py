@@ -215,6 +215,46 @@ def test_a_folder_that_cannot_be_made_is_named(run, folder, tmp_path, monkeypatc
     assert f'{tmp_path / "out"} cannot be made (Permission denied): choose' in result.output
 
 
+@pytest.mark.parametrize('method', ['write_text', 'unlink'])
+def test_a_folder_that_cannot_be_written_to_is_named(run, folder, tmp_path, monkeypatch, method):
+    def refuse(self, *args, **kwargs):
+        raise PermissionError(13, 'Permission denied', str(self))
+
+    (tmp_path / 'out').mkdir()
+    monkeypatch.setattr(Path, method, refuse)
+    result = run(folder, '--out', tmp_path / 'out')
+    assert result.exit_code == 1
+    assert f'{tmp_path / "out"} cannot be written to (Permission denied)' in result.output
+
+
+def test_a_disk_that_fills_up_ends_the_run_and_resume_goes_on(run, folder, tmp_path, monkeypatch):
+    class FullDisk(csv.DictWriter):
+        def writerow(self, row):
+            if row['name'] == 'b':
+                raise OSError(errno.ENOSPC, 'No space left on device')
+            return super().writerow(row)
+
+    out = tmp_path / 'out'
+    monkeypatch.setattr('mmcell.inference.run_folder.csv.DictWriter', FullDisk)
+    result = run(folder, '--out', out)
+    assert result.exit_code == 1
+    assert 'cannot be written to (No space left on device)' in result.output
+    monkeypatch.undo()
+    assert json.loads((out / 'run.json').read_text())['status'] == 'interrupted'
+    result = run(folder, '--out', out, '--resume')
+    assert result.exit_code == 0 and '2 images done, 1 of a former run kept' in result.output
+
+
+def test_a_name_that_is_no_utf_8_fails_its_image_alone(run, folder, tmp_path):
+    os.rename(folder / 'b.png', os.fsencode(folder) + b'/Pr\xe4parat.png')
+    for more in ((), ('--resume',)):
+        result = run(folder, '--out', tmp_path / 'out', *more)
+        assert result.exit_code == 1 and 'is not valid UTF-8' in result.output
+        assert [row['name'] for row in rows(tmp_path / 'out' / 'summary.csv')] == ['a', 'c']
+    dry = run(folder, '--dry-run')
+    assert dry.exit_code == 1 and '2 images can be read, 1 cannot' in dry.output
+
+
 def test_a_cluster_gets_absolute_paths(run, files, folder, tmp_path, monkeypatch):
     seen = {}
 

@@ -139,6 +139,11 @@ def test_the_command_writes_its_report_and_says_what_is_wrong(tmp_path, files):
     assert report['problems'] == []
     assert (tmp_path / 'out' / 'seam_check.png').stat().st_size > 0
 
+    (tmp_path / 'a file').touch()
+    blocked = CliRunner().invoke(
+        main, [*arguments, '--tile', '150', '--out', tmp_path / 'a file' / 'x']
+    )
+    assert blocked.exit_code == 1 and 'cannot be made' in str(blocked.exception)
     single = CliRunner().invoke(main, arguments)
     assert single.exit_code == 1 and 'are one tile, which has no seams' in str(single.exception)
     missing = CliRunner().invoke(main, [*arguments[:1], 'no.tif', *arguments[2:]])

@@ -213,6 +213,18 @@ def test_imagej_names_axes_channels_and_pixel_size(tmp_path, compression, unit):
     require_same(source, np.moveaxis(image, 0, -1))
 
 
+@pytest.mark.parametrize(('per_inch', 'mpp'), [(300, None), (50800, 0.5)])
+def test_dots_per_inch_that_imagej_took_over_are_no_pixel_size(tmp_path, per_inch, mpp):
+    tifffile.imwrite(
+        tmp_path / 'a.tif',
+        GRAY,
+        imagej=True,
+        resolution=(per_inch, per_inch),
+        metadata={'unit': 'inch'},
+    )
+    assert open_sources(tmp_path / 'a.tif')[0].mpp == (mpp and pytest.approx(mpp))
+
+
 def test_imagej_without_unit_has_no_pixel_size(tmp_path):
     tifffile.imwrite(tmp_path / 'a.tif', GRAY, imagej=True, resolution=(4, 4))
     assert open_sources(tmp_path / 'a.tif')[0].mpp is None

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from mmcell.engine.errors import DataError
+from mmcell.inference.sources import output_name
 from mmcell.inference.writers.base import Batch, FileWriter, ImageContext
 from mmcell.structures import RoiMasks
 
@@ -31,7 +32,10 @@ class CocoWriter(FileWriter):
                 f'{_MAX_PIXELS} only: save geojson instead of coco'
             )
         super().__init__(path, context)
-        name = context.source.name + Path(context.source.path).suffix
+        file = Path(context.source.path)
+        # Pages of a file have names of their own.
+        only = context.source.name == output_name(file)
+        name = file.name if only else context.source.name + file.suffix
         head = {
             'info': {'description': 'objects found by mmcell'},
             'images': [{'id': 1, 'file_name': name, 'height': height, 'width': width}],

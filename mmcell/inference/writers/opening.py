@@ -151,10 +151,16 @@ def open_files(
             it is measured.
 
     Raises:
-        DataError: As :func:`check_names`.
+        DataError: As :func:`check_names`, or if a path is that of the image.
         OutputError: If a file cannot be made.
     """
     check_names(paths)
+    for path in paths.values():
+        if path.exists() and Path(source.path).exists() and path.samefile(source.path):
+            raise DataError(
+                f'{path} is the image itself, which results would replace: choose another name or '
+                'folder for them'
+            )
     if palette is None or len(palette) < len(classes):
         palette = [tuple(PALETTE[k % len(PALETTE)].tolist()) for k in range(len(classes))]
     context = ImageContext(source, classes, palette, display_range)

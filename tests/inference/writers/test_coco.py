@@ -1,3 +1,4 @@
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -46,6 +47,21 @@ def test_categories_are_the_models_classes_and_scores_are_kept(tmp_path, save, l
     assert [a['category_id'] for a in annotations] == [2, 1]
     assert [a['score'] for a in annotations] == [0.9, 0.3]
     assert coco.loadImgs(1) == [{'id': 1, 'file_name': 'image.tif', 'height': 2, 'width': 2}]
+
+
+@pytest.mark.parametrize(
+    ('path', 'name', 'expected'),
+    [
+        ('a.ome.tif', 'a', 'a.ome.tif'),
+        ('a.tif', 'a', 'a.tif'),
+        ('a.tif', 'a_page001', 'a_page001.tif'),
+    ],
+)
+def test_the_image_is_named_as_its_file(tmp_path, make_source, path, name, expected):
+    source = make_source(np.zeros((4, 4, 1), np.uint8), name)
+    source.path = f'/folder/{path}'
+    (file,) = open_writers(['coco'], tmp_path, source).close()
+    assert json.loads(file.read_text())['images'][0]['file_name'] == expected
 
 
 def test_no_objects_are_no_annotations(tmp_path, save, load):
