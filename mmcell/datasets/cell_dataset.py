@@ -26,7 +26,8 @@ class CellDataset(CocoDataset):
     What mmdet's ``CocoDataset`` leaves out in silence is kept or refused here: images without
     objects and objects of any size are kept, categories the model does not know are an error.
     Boxes are those of the masks. Masks without a pixel are counted in a warning and left out.
-    Annotations marked ``iscrowd`` or ``ignore`` are neither learned nor counted as background.
+    Annotations marked ``iscrowd`` or ``ignore`` are neither learned nor counted as background; in a
+    training crop that holds nothing else, MMDetection's R-CNNs take them as background.
 
     Each instance of the data list has ``bbox`` (x1, y1, x2, y2 in pixels), ``bbox_label`` (index
     into the classes), ``ignore_flag`` and ``mask`` (compressed RLE). An image may name the subsets

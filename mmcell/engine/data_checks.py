@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from mmengine.config import Config
+from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from .config import package_dir, walk_config
@@ -47,7 +48,7 @@ def build_dataloader(runner: Runner, name: str) -> None:
 
     Raises:
         DataError: The data set refuses its annotations, or is empty: a sampler that draws without
-            end would look for an image for ever.
+            end would look for an image for ever; or its classes are not as many as the model's.
     """
     try:
         images = len(getattr(runner, name).dataset)
@@ -61,6 +62,20 @@ def build_dataloader(runner: Runner, name: str) -> None:
         raise DataError(
             f'{name} holds no image of {dataset.get("ann_file") or dataset.get("type")}'
             + (f': filter_cfg={dict(filters)} lets none through.' if filters else '.')
+        )
+    _require_classes(runner, name)
+
+
+def _require_classes(runner: Runner, name: str) -> None:
+    """Compare the classes of the data with those of the head that names objects."""
+    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    head = getattr(getattr(model, 'roi_head', model), 'bbox_head', None)
+    number = getattr(head, 'num_classes', None)
+    classes = getattr(runner, name).dataset.metainfo.get('classes')
+    if isinstance(number, int) and classes is not None and number != len(classes):
+        raise DataError(
+            f'{name} has {len(classes)} classes, {", ".join(classes)}, but the model {number}: set '
+            f'num_classes of its heads, or metainfo=dict(classes=...) of the data sets.'
         )
 
 

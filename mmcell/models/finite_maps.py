@@ -1,4 +1,4 @@
-"""The check of keypoint maps before they are decoded."""
+"""The check of what a network gives before objects are read from it."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ import torch
 from torch import Tensor
 
 
-def check_finite_maps(maps: Sequence[Tensor], img_metas: Sequence[Mapping]) -> None:
+def check_finite_maps(
+    maps: Sequence[Tensor], img_metas: Sequence[Mapping], what: str = 'keypoint maps'
+) -> None:
     """Refuse maps in which NaN or infinity would decode to wrong or no objects.
 
     Args:
         maps: (B, C, H, W) each.
         img_metas: per image, ``img_path`` where it is known.
+        what: they are.
 
     Raises:
         ValueError: If a value is not finite; names the images.
@@ -27,6 +30,6 @@ def check_finite_maps(maps: Sequence[Tensor], img_metas: Sequence[Mapping]) -> N
     ]
     if bad:
         raise ValueError(
-            f'the network gives NaN or infinite keypoint maps for {", ".join(bad)}: its training '
+            f'the network gives NaN or infinite {what} for {", ".join(bad)}: its training '
             'has diverged, or half precision is too small for its values'
         )

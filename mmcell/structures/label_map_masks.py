@@ -84,8 +84,10 @@ class LabelMapMasks(BaseInstanceMasks):
         distinct = list({id(part.layers): part.layers for part in masks}.values())
         if len(distinct) == 1:
             return cls(distinct[0], np.concatenate([part.ids for part in masks]))
-        highest = np.cumsum([0] + [int(layers.max(initial=0)) for layers in distinct])
-        offset = {id(layers): base for layers, base in zip(distinct, highest, strict=False)}
+        highest = dict.fromkeys(map(id, distinct), 0)
+        for part in masks:  # empty masks have ids above those on the layers
+            highest[id(part.layers)] = max(highest[id(part.layers)], part._id_bound() - 1)
+        offset = dict(zip(highest, np.cumsum([0, *highest.values()]), strict=False))
         return cls(
             np.concatenate([np.where(part > 0, part + offset[id(part)], 0) for part in distinct]),
             np.concatenate([part.ids + offset[id(part.layers)] for part in masks]),

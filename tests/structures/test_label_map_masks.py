@@ -110,6 +110,13 @@ def test_cat_of_different_images_keeps_all_objects(pair):
     np.testing.assert_array_equal(joined.to_ndarray(), expected)
 
 
+def test_cat_keeps_empty_masks_empty():
+    empty = LabelMapMasks(np.zeros((1, 2, 2), int), [1])
+    half = LabelMapMasks(np.array([[[1, 1], [0, 0]]]), [1, 3])
+    joined = LabelMapMasks.cat([empty, half, half[:1], empty])
+    assert joined.areas.tolist() == [0, 2, 0, 2, 0]
+
+
 def test_instance_data_indexed_by_a_tensor_shares_the_layers(pair):
     masks, bitmaps = pair
     instances = InstanceData(masks=masks, labels=torch.arange(9))

@@ -79,6 +79,11 @@ def test_command_line_says_an_error_in_one_line(tiny_config, capsys):
             r'annotations/vall.json does not exist \(val_dataloader.dataset\)',
         ),
         (
+            {'train_dataloader.dataset.metainfo': dict(classes=('nucleus', 'stroma'))},
+            DataError,
+            'train_dataloader has 2 classes, nucleus, stroma, but the model 1: set num_classes',
+        ),
+        (
             {'train_dataloader.dataset.filter_cfg': dict(min_size=100)},
             DataError,
             r"train_dataloader holds no image of .*train.json: filter_cfg={'min_size': 100} lets",

@@ -38,7 +38,12 @@ model = dict(
         ),
         mask_head=dict(norm_cfg=norm_cfg, num_classes=num_classes),
     ),
-    train_cfg=dict(rpn_proposal=dict(nms=nms)),
+    train_cfg=dict(
+        # Boxes that lie half inside an ignored object (iscrowd) are no background.
+        rpn=dict(assigner=dict(ignore_iof_thr=0.5)),
+        rcnn=dict(assigner=dict(ignore_iof_thr=0.5)),
+        rpn_proposal=dict(nms=nms),
+    ),
     test_cfg=dict(
         rpn=dict(nms_pre=max_anchors, max_per_img=max_proposals, nms=nms),
         rcnn=dict(

@@ -62,7 +62,8 @@ class KeypointGraphDetector(SingleStageDetector):
 
         Args:
             batch_inputs: (B, 3, H, W), normalised images.
-            batch_data_samples: with ``gt_instances.masks``.
+            batch_data_samples: with ``gt_instances.masks``; where ``ignored_instances`` have some,
+                nothing is learned.
 
         Returns:
             ``loss_heatmap_s1``, ``loss_short_offsets_s1``, ``loss_mid_offsets_s1`` of each scale,
@@ -70,7 +71,8 @@ class KeypointGraphDetector(SingleStageDetector):
         """
         label_maps = _label_maps(batch_data_samples, batch_inputs)
         decoded, for_masks = self._extract_levels(batch_inputs)
-        losses = self.bbox_head.loss(decoded, label_maps)
+        ignored = _ignored_pixels(batch_data_samples, batch_inputs)
+        losses = self.bbox_head.loss(decoded, label_maps, ignored)
         losses.update(self.mask_head.loss(for_masks, label_maps))
         return losses
 
@@ -139,3 +141,13 @@ def _label_maps(batch_data_samples: list[DetDataSample], batch_inputs: Tensor) -
         labels = torch.from_numpy(masks.to_label_map()).to(batch_inputs.device).long()
         padded.append(F.pad(labels, (0, width - masks.width, 0, height - masks.height)))
     return torch.stack(padded)
+
+
+def _ignored_pixels(batch_data_samples: list[DetDataSample], batch_inputs: Tensor) -> Tensor | None:
+    """(B, H, W) bool, padded like the images, on their device; None where there are none."""
+    ignored = batch_inputs.new_zeros(len(batch_inputs), *batch_inputs.shape[-2:], dtype=torch.bool)
+    for pixels, sample in zip(ignored, batch_data_samples, strict=True):
+        masks = sample.get('ignored_instances', {}).get('masks', ())
+        if len(masks):
+            pixels[: masks.height, : masks.width] = torch.from_numpy(masks.to_label_map() > 0)
+    return ignored if ignored.any() else None

@@ -137,7 +137,7 @@ class CenterKeypointHead(CenterNetHead):
                 continue
             x1, y1, x2, y2 = pixel_index_boxes(instances.bboxes)[:, :, None].unbind(1)
             columns, rows = (x >= x1) & (x < x2), (y >= y1) & (y < y2)
-            inside = (rows[:, :, None] & columns[:, None]).any(0)
+            inside = (rows.T.float() @ columns.float()) > 0  # any of the boxes, none by itself
             weights.masked_fill_(inside & ~centers, 0)
         return counted
 

@@ -126,6 +126,8 @@ class KeypointGraphHead(BaseModule):
     are averaged over: here over all pixels, or those on discs.
     """
 
+    num_classes = 1
+
     def __init__(
         self,
         in_channels: Sequence[int],
@@ -158,12 +160,15 @@ class KeypointGraphHead(BaseModule):
         """Levels of the decoder, finest first, to the maps of each scale."""
         return [head(features[k]) for k, head in zip(self.scales, self.heads, strict=True)]
 
-    def loss(self, features: Sequence[Tensor], label_maps: Tensor) -> dict[str, Tensor]:
+    def loss(
+        self, features: Sequence[Tensor], label_maps: Tensor, ignored: Tensor | None = None
+    ) -> dict[str, Tensor]:
         """Losses of every scale.
 
         Args:
             features: levels of the decoder, finest first.
             label_maps: (B, H, W) integers at the size of level 0; 0 is background.
+            ignored: (B, H, W) bool, pixels that are no background, such as those of crowds.
 
         Returns:
             ``loss_heatmap_s1`` (binary cross entropy), ``loss_short_offsets_s1`` and
@@ -173,7 +178,9 @@ class KeypointGraphHead(BaseModule):
         targets = multi_scale_targets(label_maps, self.scales[-1] + 1, self.min_side_px)
         losses = {}
         for scale, maps in zip(self.scales, self(features), strict=True):
-            terms = graph_losses(maps, targets[scale])
+            step = 2**scale
+            unknown = None if ignored is None else ignored[:, None, ::step, ::step]
+            terms = graph_losses(maps, targets[scale], unknown)
             for name, term, weight in zip(maps._fields, terms, self.weights, strict=True):
                 name = name.removesuffix('_logits')
                 losses[f'loss_{name}_s{scale + 1}'] = weight * term
@@ -278,19 +285,30 @@ class KeypointGraphHead(BaseModule):
         return InstanceData(bboxes=boxes[kept], scores=scores[kept], labels=torch.zeros_like(kept))
 
 
-def graph_losses(maps: GraphMaps, targets: GraphTargets) -> tuple[Tensor, Tensor, Tensor]:
+def graph_losses(
+    maps: GraphMaps, targets: GraphTargets, ignored: Tensor | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
     """Losses of the heatmaps, the short and the mid offsets of one scale.
 
-    Cross entropy is averaged over all pixels and types, L1 over the discs: there alone offsets mean
-    anything. Without any disc it is 0.
+    Cross entropy is averaged over all pixels and types, without those that are ``ignored``, a bool
+    (B, 1, H, W), and on no disc; L1 over the discs: there alone offsets mean anything. Without any
+    disc it is 0.
     """
     logits, short, mid = (values.float() for values in maps)
     starts = torch.tensor(EDGES, device=logits.device)[:, 0]
     return (
-        F.binary_cross_entropy_with_logits(logits, targets.heatmaps),
+        _cross_entropy(logits, targets.heatmaps, ignored),
         _disc_l1(short, targets.short_offsets, targets.heatmaps),
         _disc_l1(mid, targets.mid_offsets, targets.heatmaps[:, starts]),
     )
+
+
+def _cross_entropy(logits: Tensor, heatmaps: Tensor, ignored: Tensor | None) -> Tensor:
+    if ignored is None:
+        return F.binary_cross_entropy_with_logits(logits, heatmaps)
+    counted = (~ignored | (heatmaps == 1)).float()
+    total = F.binary_cross_entropy_with_logits(logits, heatmaps, counted, reduction='sum')
+    return total / counted.sum().clamp(min=1)
 
 
 def _disc_l1(offsets: Tensor, targets: Tensor, discs: Tensor) -> Tensor:

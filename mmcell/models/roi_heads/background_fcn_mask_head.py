@@ -22,12 +22,17 @@ class BackgroundFCNMaskHead(FCNMaskHead):
     Args:
         num_classes: object classes; logits have one channel more.
         **kwargs: as in MMDetection's ``FCNMaskHead``.
+
+    Raises:
+        ValueError: If it is to be class-agnostic: the fusion needs a channel per class.
     """
 
     has_background_channel = True
 
     def __init__(self, num_classes: int, **kwargs: Any) -> None:
         super().__init__(num_classes=num_classes + 1, **kwargs)
+        if self.class_agnostic:
+            raise ValueError('class_agnostic=True leaves the fusion without a channel per class')
 
     def loss_and_target(
         self,

@@ -12,6 +12,7 @@ from mmengine.structures import InstanceData
 from torch import Tensor
 
 from mmcell.models.detection_limit import warn_at_limit
+from mmcell.models.finite_maps import check_finite_maps
 from mmcell.models.mask_rescoring import rescore_by_masks
 from mmcell.structures import RoiMasks
 
@@ -53,7 +54,11 @@ class RoiMasksMixin:
             batch_img_metas: ``ori_shape``, ``img_shape`` and ``scale_factor`` of each image.
             results_list: ``bboxes`` at network scale, ``labels`` and ``scores`` of each image.
             rescale: give boxes and masks in pixels of the original images.
+
+        Raises:
+            ValueError: If levels have NaN or infinite values, which would give no objects.
         """
+        check_finite_maps(x, batch_img_metas, 'features')
         rois = bbox2roi([results.bboxes for results in results_list])
         labels = torch.cat([results.labels for results in results_list])
         parts = [

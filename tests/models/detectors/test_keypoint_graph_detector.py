@@ -214,6 +214,30 @@ def test_2000_objects_never_take_a_full_size_map_each(detector):
     assert largest < 2000 * side**2 / 8
 
 
+def test_nothing_is_learned_inside_ignored_objects(detector, cells):
+    model = detector()
+    data = model.data_preprocessor(cells(counts=(3, 2)), training=True)
+    samples = data['data_samples']
+    plain = model.loss(data['inputs'], samples)
+    for sample in samples:
+        sample.ignored_instances = sample.gt_instances[:1]
+        sample.gt_instances = sample.gt_instances[1:]
+    maps = model.bbox_head(model._extract_levels(data['inputs'])[0])
+    losses = model.loss(data['inputs'], samples)
+    truth = torch.stack([torch.from_numpy(s.gt_instances.masks.to_label_map()) for s in samples])
+    crowd = torch.stack(
+        [torch.from_numpy(s.ignored_instances.masks.to_label_map()) for s in samples]
+    )
+    targets = multi_scale_targets(truth.long())[0].heatmaps
+    counted = ~((crowd > 0)[:, None] & (targets == 0))
+    cells_loss = torch.nn.functional.binary_cross_entropy_with_logits(
+        maps[0].heatmap_logits, targets, reduction='none'
+    )
+    expected = model.bbox_head.weights[0] * cells_loss[counted].mean()
+    torch.testing.assert_close(losses['loss_heatmap_s1'], expected)
+    assert losses['loss_heatmap_s1'] != plain['loss_heatmap_s1']
+
+
 def test_the_limit_of_keypoints_reaches_the_result(detector, cells):
     labels = torch.zeros(1, 64, 64, dtype=torch.long)
     labels[0, 4:24, 4:24], labels[0, 34:54, 34:54] = 1, 2

@@ -2,6 +2,7 @@ import pytest
 import torch
 from mmdet.models.detectors import MaskRCNN
 from mmdet.registry import MODELS
+from mmengine.structures import InstanceData
 
 from mmcell.models.detectors.panoptic_cell_rcnn import PanopticCellRCNN
 from mmcell.structures import RoiMasks
@@ -148,6 +149,26 @@ def test_ignored_regions_and_labels_of_the_batch_are_left_as_they_are(tiny_model
     assert_finite(model, model.loss(data['inputs'], samples))
     for sample, labels in zip(samples, before, strict=True):
         assert sample.gt_instances.labels.equal(labels)  # the RPN learns without classes
+
+
+def test_boxes_inside_ignored_objects_are_no_background(tiny_model):
+    model = tiny_model()
+    objects = InstanceData(bboxes=torch.tensor([[0.0, 0, 10, 10]]), labels=torch.zeros(1).long())
+    ignored = InstanceData(bboxes=torch.tensor([[20.0, 20, 60, 60]]))
+    boxes = [[0, 0, 10, 10], [25, 25, 45, 45], [70, 0, 80, 10]]
+    for assigner in (model.rpn_head.assigner, model.roi_head.bbox_assigner):
+        priors = InstanceData(priors=torch.tensor(boxes).float())
+        assert assigner.assign(priors, objects, ignored).gt_inds.tolist() == [1, -1, 0]
+
+
+def test_features_that_are_not_finite_are_refused(tiny_model, cells):
+    model = tiny_model().eval()
+    data = model.data_preprocessor(cells(counts=(1, 1)))
+    data['inputs'][1, :, 10, 10] = float('nan')
+    for sample, name in zip(data['data_samples'], ('good.png', 'bad.png'), strict=True):
+        sample.set_metainfo(dict(img_path=name))
+    with torch.no_grad(), pytest.raises(ValueError, match='NaN or infinite features for bad.png: '):
+        model.predict(data['inputs'], data['data_samples'])
 
 
 def test_cell_rcnn_v2_has_its_losses(tiny_model, losses_of):
