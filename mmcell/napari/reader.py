@@ -56,6 +56,7 @@ def read_label_tiff(path: Path) -> list[LayerData]:
         DataError: If the file holds anything but one label map.
     """
     import tifffile
+    import zarr
 
     from mmcell.inference.sources import open_sources
 
@@ -63,7 +64,12 @@ def read_label_tiff(path: Path) -> list[LayerData]:
         levels = tiff.series[0].levels
         if len(tiff.series) != 1 or levels[0].ndim != 2 or levels[0].dtype.kind not in 'iu':
             raise DataError(f'{path}: is no label map: expected one 2-D image of integers')
-        pixels = [level.asarray() for level in levels]
+        count = len(levels)
+        if count == 1:
+            pixels = [levels[0].asarray()]
+    if count > 1:  # a slide's, which is read as it is looked at
+        stores = (tifffile.imread(path, aszarr=True, series=0, level=k) for k in range(count))
+        pixels = [zarr.open_array(store, mode='r') for store in stores]
     with open_sources(path)[0] as source:
         mpp = source.mpp
     name = path.name[: -len(path.suffix)]

@@ -76,6 +76,10 @@ def test_a_pyramid_keeps_its_levels(tmp_path):
         tiff.write(levels[1], subfiletype=1, photometric='minisblack')
     ((pixels, options, _),) = read(tmp_path / 'labels/a.tif')
     assert [level.shape for level in pixels] == [(64, 64), (32, 32)]
+    assert not any(isinstance(level, np.ndarray) for level in pixels)  # read where one looks
+    for level, expected in zip(pixels, levels, strict=True):
+        np.testing.assert_array_equal(level[:], expected)
+        level.store.close()
     assert set(options) == {'name'}  # neither a pixel size nor a table
 
 
