@@ -190,13 +190,14 @@ def write_dataset(
             report.notes.setdefault(note, []).append(stem)
         for cut in {patches is not None and _is_training(split) for split in used_in}:
             pieces = patches.cut(stem, image) if cut and patches else {stem: image}
-            taken = next((name for name in pieces if owners.setdefault(name, stem) != stem), None)
+            taken = next((name for name in pieces if owners.get(name, stem) != stem), None)
             if taken is not None:
                 report.failures.append(
-                    f'{stem}: images/{taken}.png is of {owners[taken]} already, patches of which '
-                    'are numbered; rename one of them'
+                    f'{stem}: images/{taken}.png is of {owners[taken]} already, and patches are '
+                    'numbered; rename one of them'
                 )
                 continue
+            owners.update(dict.fromkeys(pieces, stem))
             converted[stem, cut] = [
                 _write_image(out / 'images', name, piece) for name, piece in pieces.items()
             ]

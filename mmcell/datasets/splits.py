@@ -14,7 +14,7 @@ def read_splits(folder: Path, stems: Iterable[str]) -> dict[str, list[str]]:
     """Read ``train.txt``, ``val.txt`` and ``test.txt``, as many as there are.
 
     Lists of other names that end like these, such as ``all_train.txt`` and ``fold1_test.txt``, are
-    read as well, and may share images with any.
+    read as well if they name an image of the data set, and may share images with any.
 
     Args:
         folder: where the lists are: one image per line, with or without suffix.
@@ -34,7 +34,14 @@ def read_splits(folder: Path, stems: Iterable[str]) -> dict[str, list[str]]:
     further = sorted(file for split in SPLITS for file in folder.glob(f'*_{split}.txt'))
     for file in [*main, *further]:
         seen = listed_in if file in main else {}
-        lines = read_list(file)
+        try:
+            lines = read_list(file)
+        except ValueError:
+            if file in main:
+                raise
+            continue  # not a list
+        if file in further and not any(s in known or Path(s).stem in known for s in lines):
+            continue
         splits[file.stem] = [line if line in known else Path(line).stem for line in lines]
         for stem in splits[file.stem]:
             if stem in seen:

@@ -48,7 +48,7 @@ def build_dataloader(runner: Runner, name: str) -> None:
 
     Raises:
         DataError: The data set refuses its annotations, or is empty: a sampler that draws without
-            end would look for an image for ever; or its classes are not as many as the model's.
+            end would look for an image for ever; or it has more classes than the model.
     """
     try:
         images = len(getattr(runner, name).dataset)
@@ -67,12 +67,14 @@ def build_dataloader(runner: Runner, name: str) -> None:
 
 
 def _require_classes(runner: Runner, name: str) -> None:
-    """Compare the classes of the data with those of the head that names objects."""
+    """Refuse more classes in the data than the head that names objects has."""
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model
     head = getattr(getattr(model, 'roi_head', model), 'bbox_head', None)
     number = getattr(head, 'num_classes', None)
-    classes = getattr(runner, name).dataset.metainfo.get('classes')
-    if isinstance(number, int) and classes is not None and number != len(classes):
+    metainfo = getattr(getattr(runner, name).dataset, 'metainfo', {})
+    # Panoptic data sets also have classes of regions.
+    classes = metainfo.get('thing_classes', metainfo.get('classes'))
+    if isinstance(number, int) and classes is not None and number < len(classes):
         raise DataError(
             f'{name} has {len(classes)} classes, {", ".join(classes)}, but the model {number}: set '
             f'num_classes of its heads, or metainfo=dict(classes=...) of the data sets.'

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from contextlib import suppress
 
 import torch
 from mmengine.config import Config
@@ -94,5 +95,6 @@ def _find_slurm_master() -> None:
     nodes = os.environ.get('SLURM_NODELIST')
     if nodes and 'MASTER_ADDR' not in os.environ:
         command = ['scontrol', 'show', 'hostnames', nodes]
-        hosts = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
-        os.environ['MASTER_ADDR'] = hosts[0]
+        with suppress(OSError, subprocess.CalledProcessError):  # then it is missing, which is said
+            shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+            os.environ['MASTER_ADDR'] = shown.split()[0]

@@ -56,10 +56,16 @@ class CellCocoMetric(CocoMetric):
         if self._coco_api is not None and self.cat_ids is None:
             categories = self._coco_api.loadCats(self._coco_api.getCatIds())
             id_of = {category['name']: category['id'] for category in categories}
+            classes = self.dataset_meta['classes']
             # The base class takes the ids in the order of the file, whatever the classes' is.
-            classes = [name for name in self.dataset_meta['classes'] if name in id_of]
-            self.cat_ids = [id_of[name] for name in classes]
-            self._labels = [self.dataset_meta['classes'].index(name) for name in classes]
+            known = sorted((id_of[name], k) for k, name in enumerate(classes) if name in id_of)
+            if not known:
+                raise ValueError(
+                    f'the annotation file has the categories {", ".join(id_of)}, none of the '
+                    f"data set's classes {', '.join(classes)}"
+                )
+            # pycocotools sorts them.
+            self.cat_ids, self._labels = map(list, zip(*known, strict=True))
         # The base class finds its evaluator only as a global of its module. Its option use_mp_eval
         # would do too, but forks eight processes out of a training run.
         with patch.object(coco_metric, 'COCOeval', DenseCOCOeval):
@@ -73,7 +79,7 @@ class CellCocoMetric(CocoMetric):
 
     def _of_the_file(self, result: dict) -> dict:
         """The predictions of the classes in the annotation file, numbered in its ``cat_ids``."""
-        if self._labels is None:
+        if self._labels is None or self.metrics == ['proposal']:  # which have no class
             return result
         numbers = {label: number for number, label in enumerate(self._labels)}
         labels = result['labels'].tolist()

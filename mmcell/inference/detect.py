@@ -279,7 +279,7 @@ def _array_pipeline(cfg: Config, full_window: tuple[int, int] | None) -> Compose
     for step in transforms:
         if 'Annotations' in step['type']:
             continue
-        if full_window and step.get('scale'):
+        if full_window and step.get('scale') and step['type'].rpartition('.')[2] == 'Resize':
             height, width = full_window
             target = np.broadcast_to(step['scale'], 2).tolist()
             factor: float | tuple[float, float] = (target[0] / width, target[1] / height)

@@ -8,7 +8,7 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
@@ -119,9 +119,10 @@ class RunFolder:
         self._record.update(status=status, ended=_now())
         self._record.update(images_done=self.num_done, images_failed=len(self.failures))
         # What ended the run counts more than that its end cannot be noted.
-        with suppress(OutputError) if kind is not None else nullcontext(), self._writing():
+        quiet = suppress(OutputError) if kind is not None else nullcontext()
+        with quiet, self._writing(), ExitStack() as in_any_case:
             for file in self._files:
-                file.close()
+                in_any_case.callback(file.close)
             self._write_run()
 
     @property
@@ -180,7 +181,7 @@ class RunFolder:
         except OSError as error:
             raise OutputError(
                 f'--out {self.path} cannot be written to ({error.strerror or error}): make room, '
-                'or choose another folder. What is done stays there for --resume.'
+                'or choose another folder. --resume goes on with what is done.'
             ) from error
 
     def _open_table(

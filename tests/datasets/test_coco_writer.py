@@ -208,7 +208,7 @@ def test_a_patch_does_not_replace_an_image_of_its_name(tmp_path):
         progress=False,
     )
     assert report.failures == [
-        'a_001: images/a_001.png is of a already, patches of which are numbered; rename one of them'
+        'a_001: images/a_001.png is of a already, and patches are numbered; rename one of them'
     ]
     assert cv2.imread(str(tmp_path / 'images' / 'a_001.png')).shape == (16, 16, 3)
     assert (tmp_path / 'splits' / 'val.txt').read_text() == ''

@@ -25,6 +25,8 @@ def test_lists_beside_the_three_may_share_images_but_not_repeat_them(tmp_path):
     for name, stems in lists.items():
         (tmp_path / f'{name}.txt').write_text('\n'.join(stems))
     (tmp_path / 'notes.txt').write_text('not a list')
+    (tmp_path / 'log_train.txt').write_text('epoch 1\nepoch 1\n')
+    (tmp_path / '._all_train.txt').write_bytes(b'\xe4')
     assert read_splits(tmp_path, STEMS) == lists
     (tmp_path / 'all_train.txt').write_text('neg\nneg\n')
     with pytest.raises(ValueError, match='all_train.txt: neg is listed in all_train.txt already'):

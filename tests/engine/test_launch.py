@@ -50,6 +50,8 @@ def test_slurm_without_gpu_meets_on_its_first_node(joined, monkeypatch, tmp_path
 @pytest.mark.parametrize('launcher', ['pytorch', 'slurm', 'mpi'])
 def test_a_launcher_that_did_not_start_the_process_is_refused(joined, monkeypatch, launcher):
     monkeypatch.setenv('MASTER_PORT', '29500')
+    monkeypatch.setenv('SLURM_NODELIST', 'node[3-4]')  # in a container there is no scontrol
+    monkeypatch.setenv('PATH', '')
     cfg = Config(dict(env_cfg=dict(dist_cfg=dict(backend='nccl'))))
     with pytest.raises(ConfigError, match=f'--launcher {launcher} needs MASTER_ADDR'):
         launch.prepare_processes(cfg, launcher)

@@ -123,7 +123,7 @@ def test_classes_are_those_of_the_file_by_name(tmp_path, absent):
     content = dict(info={}, images=images, annotations=annotations, categories=categories)
     (tmp_path / 'test.json').write_text(json.dumps(content))
     for labels, expected in (([0, 1, 2], 1), ([0, 2, 1], 0 if absent else 1 / 3)):
-        metric = CellCocoMetric(ann_file=str(tmp_path / 'test.json'))
+        metric = CellCocoMetric(ann_file=str(tmp_path / 'test.json'), classwise=True)
         metric.dataset_meta = {'classes': classes}
         pred = {
             'bboxes': boxes,
@@ -132,7 +132,21 @@ def test_classes_are_those_of_the_file_by_name(tmp_path, absent):
             'masks': as_roi_masks(rles, boxes, size),
         }
         metric.process({}, [{'img_id': 3, 'ori_shape': size, 'pred_instances': pred}])
-        assert metric.evaluate(1)['coco/segm_mAP'] == pytest.approx(expected, abs=1e-3)
+        scores = metric.evaluate(1)
+        assert scores['coco/segm_mAP'] == pytest.approx(expected, abs=1e-3)
+        right = {name for k, name in enumerate(classes) if labels[k] == k and name not in absent}
+        found = {name for name in classes if scores.get(f'coco/{name}_precision') == 1}
+        assert found == right
+
+
+def test_a_file_of_other_classes_is_refused(dense_image):
+    path, rles, boxes, size = dense_image
+    metric = CellCocoMetric(ann_file=path)
+    pred = {'bboxes': boxes, 'scores': boxes[:, 0], 'labels': boxes[:, 0].long() * 0, 'masks': rles}
+    metric.dataset_meta = {'classes': ('leaf',)}
+    metric.process({}, [{'img_id': 3, 'ori_shape': size, 'pred_instances': pred}])
+    with pytest.raises(ValueError, match="categories nucleus, none of the data set's classes leaf"):
+        metric.evaluate(1)
 
 
 def test_data_samples_keep_their_masks_for_the_next_metric(dense_image):

@@ -1,5 +1,6 @@
 import csv
 import errno
+import io
 import json
 import os
 import signal
@@ -228,14 +229,24 @@ def test_a_folder_that_cannot_be_written_to_is_named(run, folder, tmp_path, monk
 
 
 def test_a_disk_that_fills_up_ends_the_run_and_resume_goes_on(run, folder, tmp_path, monkeypatch):
-    class FullDisk(csv.DictWriter):
-        def writerow(self, row):
-            if row['name'] == 'b':
-                raise OSError(errno.ENOSPC, 'No space left on device')
-            return super().writerow(row)
+    out, opened = tmp_path / 'out', open
 
-    out = tmp_path / 'out'
-    monkeypatch.setattr('mmcell.inference.run_folder.csv.DictWriter', FullDisk)
+    class FullDisk(io.StringIO):
+        """The summary, whose second row finds no room."""
+
+        def flush(self):
+            if self.getvalue().count('.png') > 1:
+                raise OSError(errno.ENOSPC, 'No space left on device')
+            (out / 'summary.csv').write_text(self.getvalue())
+
+        def close(self):
+            self.flush()
+
+    def open_file(path, mode, **kwargs):
+        is_summary = Path(path).name == 'summary.csv' and mode == 'w'
+        return FullDisk(newline='') if is_summary else opened(path, mode, **kwargs)
+
+    monkeypatch.setattr('mmcell.inference.run_folder.open', open_file, raising=False)
     result = run(folder, '--out', out)
     assert result.exit_code == 1
     assert 'cannot be written to (No space left on device)' in result.output

@@ -60,9 +60,9 @@ class FiniteLossHook(Hook):
             NonFiniteLossError: One of them is NaN.
         """
         for name, value in checkpoint['state_dict'].items():
-            if torch.isnan(value).any():
+            # Shards of a model cannot be asked.
+            if type(value) is torch.Tensor and torch.isnan(value).any():
                 raise NonFiniteLossError(
-                    f'iteration {runner.iter + 1}: {name} holds NaN, so the checkpoint is not '
-                    'written. Lower the learning rate or clip gradients (optim_wrapper.clip_grad), '
-                    'and go on with --resume.'
+                    f'{name} holds NaN, so the checkpoint is not written. Lower the learning rate '
+                    'or clip gradients (optim_wrapper.clip_grad), and go on from an earlier one.'
                 )

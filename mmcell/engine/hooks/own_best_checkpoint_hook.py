@@ -21,13 +21,15 @@ class OwnBestCheckpointHook(Hook):
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Change what ``checkpoint`` says before the run takes it over."""
-        if any(isinstance(hook, CheckpointHook) and hook.out_dir for hook in runner.hooks):
-            return  # checkpoints lie where the config says
+        hooks = [hook for hook in runner.hooks if isinstance(hook, CheckpointHook)]
+        folder = Path(runner.work_dir)
+        if hooks and hooks[0].out_dir:  # CheckpointHook adds the name of the work directory
+            folder = Path(hooks[0].out_dir, folder.name)
         known = checkpoint.get('message_hub', {}).get('runtime_info', {})
         for key in [key for key in known if key.startswith('best_ckpt')]:
             best = Path(known[key])
-            own = Path(runner.work_dir, best.name)
-            if best.parent == own.parent:
+            own = folder / best.name
+            if best.parent == folder:
                 continue
             if own.is_file():
                 known[key] = str(own)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -72,11 +72,12 @@ def read_coco(path: Path, images: Mapping[Any, CocoImage] | None = None) -> Coco
     strays = []
     for annotation in annotations:
         image_id = annotation.get('image_id') if isinstance(annotation, dict) else None
-        found = id_of.get(str(image_id))
-        if found is not None:
-            by_image[found].append(annotation)
-        else:
+        known_id = image_id if isinstance(image_id, Hashable) and image_id in by_image else None
+        found = id_of.get(str(image_id)) if known_id is None else known_id
+        if found is None:
             strays.append(image_id)
+        else:
+            by_image[found].append(annotation)
     if strays and len(strays) == len(annotations):
         raise ValueError(
             f'{path}: none of its annotations is of a known image; the first has the image_id '

@@ -33,8 +33,8 @@ class CocoWriter(FileWriter):
             )
         super().__init__(path, context)
         file = Path(context.source.path)
-        # Pages of a file have names of their own.
-        only = context.source.name == output_name(file)
+        # Pages of a file, and parts of a Zarr, have names of their own.
+        only = context.source.name == output_name(file) and file.suffix
         name = file.name if only else context.source.name + file.suffix
         head = {
             'info': {'description': 'objects found by mmcell'},

@@ -117,6 +117,8 @@ def test_ids_may_be_numbers_here_and_strings_there(tmp_path):
     results = [{'image_id': '3', 'category_id': 1, 'segmentation': compressed(FIRST), 'score': 0.8}]
     path = write(tmp_path / 'results.json', results)
     np.testing.assert_array_equal(read(path, 3, images=gt.images).label_map, FIRST)
+    results[0]['image_id'] = 3.0  # as pandas makes of a column with gaps
+    np.testing.assert_array_equal(read(write(path, results), 3, images=gt.images).label_map, FIRST)
     results[0]['image_id'] = 'b'
     write(path, results)
     with pytest.raises(

@@ -55,6 +55,7 @@ def test_categories_are_the_models_classes_and_scores_are_kept(tmp_path, save, l
         ('a.ome.tif', 'a', 'a.ome.tif'),
         ('a.tif', 'a', 'a.tif'),
         ('a.tif', 'a_page001', 'a_page001.tif'),
+        ('plate.zarr/A/1', 'plate_A_1', 'plate_A_1'),
     ],
 )
 def test_the_image_is_named_as_its_file(tmp_path, make_source, path, name, expected):
