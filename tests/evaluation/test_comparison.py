@@ -6,6 +6,7 @@ from scipy import stats
 
 from mmcell.engine.errors import UserError
 from mmcell.evaluation.comparison import Spread, compare_methods, read_method
+from mmcell.evaluation.statistics import paired_test
 
 IMAGES = list('abcdef')
 
@@ -49,6 +50,16 @@ def test_tests_are_those_of_scipy_on_paired_values(pair):
     )
     assert tested.test.p_t == pytest.approx(expected.pvalue)
     assert tested.p_t_holm == tested.test.p_t  # a family of one
+
+
+def test_the_seed_is_that_of_the_bootstrap(pair):
+    values = [[method.scores['aji'][image] for image in IMAGES] for method in pair]
+    intervals = set()
+    for seed in (0, 7):
+        found = compare_methods(pair, seed=seed).tests['aji']['B'].test
+        assert found == paired_test(*map(np.array, values), 'higher', seed)
+        intervals.add((found.ci_low, found.ci_high))
+    assert len(intervals) == 2
 
 
 def test_names_differ_in_suffixes_as_tools_write_them(write, pair):

@@ -4,6 +4,7 @@ import subprocess
 import sys
 import threading
 import time
+import uuid
 
 import pytest
 import torch
@@ -38,11 +39,11 @@ def network_factory():
 
 
 def built_and_done_in():
-    """Pairs: the process that built the function, the process that did the item."""
+    """Pairs: a number of its own of each function that was built, the process that did the item."""
 
     def build():
-        built_in = os.getpid()
-        return lambda item: (built_in, os.getpid())
+        built = uuid.uuid4().hex
+        return lambda item: (built, os.getpid())
 
     return build
 
@@ -227,8 +228,9 @@ def test_slow_items_do_not_change_the_order_and_both_workers_have_some(run):
 
 def test_every_worker_builds_the_function_once_for_all_its_items(run):
     factory = built_and_done_in()
-    for _ in range(2):  # as for the tiles of a second image
-        assert all(built == done for built, done in run(factory, range(12)))
+    # The second time as for the tiles of another image.
+    pairs = [pair for _ in range(2) for pair in run(factory, range(12))]
+    assert len(pairs) == 24 and len(set(pairs)) == len({done for _, done in pairs})
 
 
 def test_few_items_are_under_way_however_many_there_are(run):
@@ -247,6 +249,8 @@ def test_workers_compute_with_one_thread(run):
         return lambda item: (torch.get_num_threads(), cv2.getNumThreads())
 
     assert set(run(build, range(4))) == {(1, 1)}
+    with worker_pool(1, threads=2) as run_with_two:  # dask's own default is one
+        assert set(run_with_two(build, range(2))) == {(2, 2)}
 
 
 def test_an_error_arrives_unchanged_and_the_workers_go_on(run):

@@ -46,8 +46,9 @@ def test_samples_of_large_images_are_the_same_in_training_and_in_prediction(tmp_
 def test_limits_are_those_of_the_whole_image_not_of_the_part_that_is_shown():
     image = np.zeros((100, 100), np.uint16)
     image[:50] = 1000
-    shown = DisplayRange.of(ArraySource(image)).to_rgb8(image[60:70, :10, None])
-    assert (shown == 0).all()  # alone, an even part would light up
+    display = DisplayRange.of(ArraySource(image))
+    assert (display.to_rgb8(image[60:70, :10, None]) == 0).all()
+    assert (display.to_rgb8(image[:10, :10, None]) == 255).all()  # alone it would be black
 
 
 def test_eight_bits_stay_and_boolean_is_black_and_white():

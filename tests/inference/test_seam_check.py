@@ -64,6 +64,7 @@ def test_objects_cut_at_seams_are_lost_doubled_and_straight():
     problems = ' '.join(report.problems)
     assert 'number of objects changes by +' in problems
     assert 'lower near seams' in problems
+    assert 'F1 of tiled' in problems and 'outlines follow borders' in problems
     assert report.elsewhere.f1 > report.near.f1
 
 

@@ -185,4 +185,5 @@ def trained(tmp_path_factory, tiny_coco, shrink) -> tuple[Path, Path, float]:
         model__test_cfg__rcnn__score_thr=0.01,
     )
     aji = train(config).message_hub.get_scalar('val/cell/aji').current()
+    assert aji > 0  # else an untested network would be as good
     return config, folder / 'trained' / 'iter_2.pth', aji

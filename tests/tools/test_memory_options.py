@@ -44,8 +44,11 @@ def test_accumulated_batches_learn_as_one_large_batch(run):
 
 
 def test_deterministic_runs_are_equal_to_the_last_bit(run):
-    first = run('first', max_iters=3, randomness__deterministic=True)
-    second = run('second', max_iters=3, randomness__deterministic=True)
-    torch.use_deterministic_algorithms(False)
+    try:
+        first = run('first', max_iters=3, randomness__deterministic=True)
+        assert torch.are_deterministic_algorithms_enabled()
+        second = run('second', max_iters=3, randomness__deterministic=True)
+    finally:
+        torch.use_deterministic_algorithms(False)
     assert first[0] == second[0]
     torch.testing.assert_close(first[1], second[1], rtol=0, atol=0)
