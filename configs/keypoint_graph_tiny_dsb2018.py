@@ -2,7 +2,7 @@
 # in the paper are too small for its 13 pixels.
 _base_ = [
     '_base_/models/keypoint_graph_r18_tiny.py',
-    '_base_/datasets/dsb2018_scales.py',
+    '_base_/datasets/dsb2018_magnified.py',
     '_base_/schedules/adamw_tiny.py',
     '_base_/default_runtime.py',
 ]

@@ -1,8 +1,8 @@
 # Mask R-CNN from scratch on two CPU cores, the baseline of pffnet_tiny_dsb2018.py.
 _base_ = [
     '_base_/models/mask_rcnn_r18_tiny.py',
-    '_base_/datasets/dsb2018_magnified.py',
-    '_base_/schedules/adamw_tiny_lr8e-4.py',
+    '_base_/datasets/dsb2018_scales.py',
+    '_base_/schedules/adamw_tiny.py',
     '_base_/default_runtime.py',
 ]
 

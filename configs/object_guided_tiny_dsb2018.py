@@ -1,7 +1,7 @@
 # Object-guided segmentation from scratch on two CPU cores.
 _base_ = [
     '_base_/models/object_guided_r18_tiny.py',
-    '_base_/datasets/dsb2018_scales.py',
+    '_base_/datasets/dsb2018_magnified.py',
     '_base_/schedules/adamw_tiny.py',
     '_base_/default_runtime.py',
 ]

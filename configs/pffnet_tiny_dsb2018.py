@@ -1,8 +1,8 @@
 # PFFNet from scratch on two CPU cores.
 _base_ = [
     '_base_/models/pffnet_r18_tiny.py',
-    '_base_/datasets/dsb2018_magnified.py',
-    '_base_/schedules/adamw_tiny_lr8e-4.py',
+    '_base_/datasets/dsb2018_scales.py',
+    '_base_/schedules/adamw_tiny.py',
     '_base_/default_runtime.py',
 ]
 

@@ -20,7 +20,7 @@ DATASETS = sorted({p.stem for p in CONFIGS.glob('*.py')} - BASES)
 # Tested at 512 x 512 too, so that predictions have to be mapped back to the image.
 CTC = ('ctc', 'ctc_u373', 'ctc_psc')
 RESIZED = ('dsb2018_512', 'plant_phenotyping', 'neural_cell', *CTC, 'lsc')
-MAGNIFICATION = {'dsb2018_magnified': 1.25, 'dsb2018_scales': 1.5}
+MAGNIFICATION = {'dsb2018_scales': 1.25, 'dsb2018_magnified': 1.5}
 
 
 @pytest.fixture(scope='module')
