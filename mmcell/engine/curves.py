@@ -167,7 +167,7 @@ def _smooth(values: np.ndarray) -> np.ndarray:
 
 def _is_score(name: str, series: Series) -> bool:
     # Standard deviations and counts would set the scale; COCO writes -1 where nothing was measured.
-    return not name.endswith('_std') and all(0 <= value <= 1 for _, value in series)
+    return not name.endswith(('_std', '_left_out')) and all(0 <= value <= 1 for _, value in series)
 
 
 def _is_finite_number(value: object) -> bool:

@@ -76,7 +76,13 @@ def test_one_run_is_three_panels_and_a_comparison_one_panel_per_quantity(tmp_pat
             tmp_path / name,
             '1',
             *[{**_train(i, 3.0 / i), 'loss_mask': 1.0 / i} for i in range(1, 50)],
-            {'cell/aji': 0.5, 'cell/aji_std': 0.1, 'cell/count': 12.0, 'step': 49},
+            {
+                'cell/aji': 0.5,
+                'cell/aji_std': 0.1,
+                'cell/images_left_out': 0,
+                'cell/count': 12.0,
+                'step': 49,
+            },
         )
     main = runpy.run_path(str(TOOLS / 'analysis' / 'plot_curves.py'))['main']
     main([str(tmp_path / 'a'), '--out', str(tmp_path / 'one.png')])
