@@ -13,7 +13,6 @@ import numpy as np
 import numpy.typing as npt
 import tifffile
 
-from mmcell.engine.errors import UserError
 from mmcell.functional.intensity import display_limits, sample_windows, scale_to_uint8
 
 TIFF_SUFFIXES = ('.tif', '.tiff')
@@ -129,11 +128,14 @@ def decoding(path: Path, kind: str) -> Iterator[None]:
     """Turn what decoders raise on a damaged file into an OSError that names it."""
     try:
         yield
-    except UserError:
-        raise
     except PermissionError as error:
         raise OSError(f'{path}: cannot be read: {error.strerror or error}') from error
     except Exception as error:  # decoders raise whatever they meet in a damaged file
+        # Not above: it brings MMEngine along, which processes that only read do without.
+        from mmcell.engine.errors import UserError
+
+        if isinstance(error, UserError):
+            raise
         raise OSError(
             f'{path}: cannot be decoded as {kind}: {error or type(error).__name__}'
         ) from error
