@@ -43,23 +43,26 @@ def where(device: str, threads: int) -> str:
 
 
 def median_seconds(*functions: Callable[[], Any], repeats: int) -> list[float]:
-    """Median wall-clock time of each function, after one warm-up call.
+    """Median wall-clock time of each function, each call after one that is not timed.
 
-    The functions take turns, so that a machine that is busy for a while slows all of them.
+    The functions take turns, so that a machine that is busy for a while slows all of them. What one
+    leaves to the next, such as gigabytes that the system has to take back, is not the next one's.
 
     Args:
         *functions: what to time.
         repeats: number of timed calls of each.
     """
     seconds: list[list[float]] = [[] for _ in functions]
-    for _ in range(repeats + 1):
+    for _ in range(repeats):
         for function, times in zip(functions, seconds, strict=True):
-            start = time.perf_counter()
-            function()
-            if torch.cuda.is_initialized():
-                torch.cuda.synchronize()  # what was launched belongs to the call
-            times.append(time.perf_counter() - start)
-    return [statistics.median(times[1:]) for times in seconds]
+            for _ in range(2):
+                start = time.perf_counter()
+                function()
+                if torch.cuda.is_initialized():
+                    torch.cuda.synchronize()  # what was launched belongs to the call
+                last = time.perf_counter() - start
+            times.append(last)
+    return [statistics.median(times) for times in seconds]
 
 
 def peak_extra_memory(

@@ -142,7 +142,7 @@ def measure(
 ) -> list[Measurement]:
     """Result, median time and peak extra memory of several ways, timed in turns."""
     nuclei = random_nuclei(num_objects, size, device)
-    seconds = median_seconds(*(partial(way, *nuclei, size) for way in flattens), repeats=5)
+    seconds = median_seconds(*(partial(way, *nuclei, size) for way in flattens), repeats=3)
     return [
         Measurement(
             way(*nuclei, size).cpu(),
