@@ -12,6 +12,7 @@ import pytest
 from mmengine.config import Config
 
 from mmcell.engine.run import train
+from mmcell.visualization.cell_visualizer import CellVisualizer
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = ROOT / 'configs' / '_base_'
@@ -157,6 +158,12 @@ def probes(tmp_path_factory):
         patch.syspath_prepend(folder)
         patch.setenv('PYTHONPATH', os.pathsep.join([str(folder), str(ROOT)]))
         yield
+
+
+@pytest.fixture(autouse=True)
+def forget_visualizers():
+    """MMEngine names runs by the second; a second run within it must not get the first's."""
+    CellVisualizer._instance_dict.clear()
 
 
 @pytest.fixture(scope='session')
