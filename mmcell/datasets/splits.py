@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -26,28 +27,27 @@ def read_splits(folder: Path, stems: Iterable[str]) -> dict[str, list[str]]:
             not UTF-8 text.
     """
     known = set(stems)
-    splits: dict[str, list[str]] = {}
-    listed_in: dict[str, str] = {}
     main = [file for split in SPLITS if (file := folder / f'{split}.txt').is_file()]
     if not main:
         raise FileNotFoundError(f'{folder}: holds none of train.txt, val.txt, test.txt')
-    further = sorted(file for split in SPLITS for file in folder.glob(f'*_{split}.txt'))
-    for file in [*main, *further]:
+    lists = {file: _read_stems(file, known) for file in main}
+    for file in sorted(file for split in SPLITS for file in folder.glob(f'*_{split}.txt')):
+        with suppress(ValueError):  # no text, so no list
+            stems_there = _read_stems(file, known)
+            if not known.isdisjoint(stems_there):
+                lists[file] = stems_there
+    listed_in: dict[str, str] = {}
+    for file, stems_there in lists.items():
         seen = listed_in if file in main else {}
-        try:
-            lines = read_list(file)
-        except ValueError:
-            if file in main:
-                raise
-            continue  # not a list
-        if file in further and not any(s in known or Path(s).stem in known for s in lines):
-            continue
-        splits[file.stem] = [line if line in known else Path(line).stem for line in lines]
-        for stem in splits[file.stem]:
+        for stem in stems_there:
             if stem in seen:
                 raise ValueError(f'{file}: {stem} is listed in {seen[stem]} already')
             seen[stem] = file.name
-    return splits
+    return {file.stem: stems_there for file, stems_there in lists.items()}
+
+
+def _read_stems(file: Path, known: set[str]) -> list[str]:
+    return [line if line in known else Path(line).stem for line in read_list(file)]
 
 
 def read_list(file: Path) -> list[str]:

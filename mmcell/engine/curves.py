@@ -38,9 +38,12 @@ class Curves:
     val: dict[str, Series] = field(default_factory=dict)
 
     def forget_from(self, iteration: int) -> None:
-        """Drop the points at ``iteration`` and later: a restart did them again."""
-        for series in (*self.train.values(), *self.val.values()):
-            series[:] = [point for point in series if point[0] < iteration]
+        """Drop the points at ``iteration`` and later: a restart did them again, or logs others."""
+        for group in (self.train, self.val):
+            for name, series in list(group.items()):
+                series[:] = [point for point in series if point[0] < iteration]
+                if not series:
+                    del group[name]
 
 
 def read_curves(work_dir: str | Path) -> Curves:
@@ -74,9 +77,6 @@ def read_curves(work_dir: str | Path) -> Curves:
             for name, value in entry.items():
                 if name not in _NOT_CURVES and _is_finite_number(value):
                     group.setdefault(name, []).append((at, value))
-    # A restart with other losses or scores leaves nothing of those it lacks.
-    curves.train = {name: series for name, series in curves.train.items() if series}
-    curves.val = {name: series for name, series in curves.val.items() if series}
     return curves
 
 

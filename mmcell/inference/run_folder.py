@@ -98,12 +98,7 @@ class RunFolder:
         self._num_pages = {row['image']: row['page'].partition('/')[2] for row in self._rows}
 
     def __enter__(self) -> RunFolder:
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputError(
-                f'--out {self.path} cannot be made ({error.strerror}): choose another folder'
-            ) from error
+        make_out_folder(self.path)
         with self._writing():
             if self._to_delete is not None:
                 _delete_results(self.path, self._to_delete)
@@ -205,6 +200,16 @@ class RunFolder:
         part = self.path / f'{RUN}.part'
         part.write_text(json.dumps(self._record, indent=2, default=str) + '\n', encoding='utf-8')
         os.replace(part, self.path / RUN)
+
+
+def make_out_folder(path: Path) -> None:
+    """Make the folder of ``--out``, or raise an :class:`OutputError`."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f'--out {path} cannot be made ({error.strerror}): choose another folder'
+        ) from error
 
 
 def _read_run(path: Path) -> dict[str, Any] | None:

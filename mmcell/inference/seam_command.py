@@ -14,12 +14,13 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from mmcell.engine.errors import ConfigError, DataError, OutputError
+from mmcell.engine.errors import ConfigError, DataError
 from mmcell.inference.image_source import ArraySource, ImageSource
 from mmcell.inference.intensity import DisplayRange
 from mmcell.inference.limits import raised_limits
 from mmcell.inference.network import NetworkSpec, load_network
 from mmcell.inference.options import PredictOptions, make_task
+from mmcell.inference.run_folder import make_out_folder
 from mmcell.inference.seam_check import FAR_PX, NEAR_PX, SeamReport, check_seams, draw_places
 from mmcell.inference.sources import open_sources
 from mmcell.inference.stream import Detect
@@ -67,12 +68,7 @@ def run_seam_check(
             'lower --tile or raise --max-side'
         )
     if out is not None:
-        try:
-            out.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputError(
-                f'--out {out} cannot be made ({error.strerror}): choose another folder'
-            ) from error
+        make_out_folder(out)
 
     limits: set[str] = set()
 

@@ -206,8 +206,18 @@ def test_mask_rcnn_with_full_size_masks_finds_what_it_finds_in_mmdetection(narro
         np.testing.assert_array_equal(pasted, mask)
 
 
-def test_all_windows_are_magnified_like_the_full_one(narrow_model):
-    config, checkpoint = narrow_model(MASK_RCNN)
+@pytest.mark.parametrize(
+    ('resize', 'alone', 'as_full'),
+    [
+        # The config fits images into 1333 x 800: twice the magnification for half the size.
+        (None, (800, 1200), (400, 600)),
+        (dict(type='Resize', scale=(64, 32), keep_ratio=False), (32, 64), (16, 32)),
+    ],
+    ids=['fitted', 'squeezed'],
+)
+def test_all_windows_are_resized_like_the_full_one(narrow_model, resize, alone, as_full):
+    changes = {'test_dataloader.dataset.pipeline.1': resize} if resize else {}
+    config, checkpoint = narrow_model(MASK_RCNN, changes)
     network = load_network(NetworkSpec(str(config), str(checkpoint), 'cpu'))
     seen = []
     network.module.data_preprocessor.register_forward_pre_hook(
@@ -215,23 +225,7 @@ def test_all_windows_are_magnified_like_the_full_one(narrow_model):
     )
     for options in (DetectOptions(), DetectOptions(full_window=(60, 90))):
         DetectorFactory(network.spec, options, network)()(NOISE[:30, :45])
-    # The config fits images into 1333 x 800: twice the magnification for half the size.
-    assert seen == [(800, 1200), (400, 600)]
-
-
-def test_windows_are_squeezed_like_the_full_one(narrow_model):
-    resize = {
-        'test_dataloader.dataset.pipeline.1': dict(type='Resize', scale=(64, 32), keep_ratio=False)
-    }
-    config, checkpoint = narrow_model(MASK_RCNN, resize)
-    network = load_network(NetworkSpec(str(config), str(checkpoint), 'cpu'))
-    seen = []
-    network.module.data_preprocessor.register_forward_pre_hook(
-        lambda module, args: seen.append(tuple(args[0]['inputs'][0].shape[1:]))
-    )
-    for options in (DetectOptions(), DetectOptions(full_window=(60, 90))):
-        DetectorFactory(network.spec, options, network)()(NOISE[:30, :45])
-    assert seen == [(32, 64), (16, 32)]
+    assert seen == [alone, as_full]
 
 
 PROPOSALS = {
