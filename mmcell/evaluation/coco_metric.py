@@ -45,7 +45,8 @@ class CellCocoMetric(CocoMetric):
         **kwargs: Any,
     ) -> None:
         super().__init__(metric=metric, proposal_nums=proposal_nums, **kwargs)
-        self._labels: list[int] | None = None  # of cat_ids, once they are known
+        # Labels to places in cat_ids, once these are known.
+        self._places: dict[int, int] | None = None
 
     def process(self, data_batch: Any, data_samples: Sequence[Mapping[str, Any]]) -> None:
         """Keep the predictions of a batch, masks as RLE; the data samples stay as they are."""
@@ -65,7 +66,8 @@ class CellCocoMetric(CocoMetric):
                     f"data set's classes {', '.join(classes)}"
                 )
             # pycocotools sorts them.
-            self.cat_ids, self._labels = map(list, zip(*known, strict=True))
+            self.cat_ids = [category_id for category_id, _ in known]
+            self._places = {label: place for place, (_, label) in enumerate(known)}
         # The base class finds its evaluator only as a global of its module. Its option use_mp_eval
         # would do too, but forks eight processes out of a training run.
         with patch.object(coco_metric, 'COCOeval', DenseCOCOeval):
@@ -79,12 +81,11 @@ class CellCocoMetric(CocoMetric):
 
     def _of_the_file(self, result: dict) -> dict:
         """The predictions of the classes in the annotation file, numbered in its ``cat_ids``."""
-        if self._labels is None or self.metrics == ['proposal']:  # which have no class
+        if self._places is None or self.metrics == ['proposal']:  # which have no class
             return result
-        numbers = {label: number for number, label in enumerate(self._labels)}
         labels = result['labels'].tolist()
-        kept = [k for k, label in enumerate(labels) if label in numbers]
-        named = {'labels': np.array([numbers[labels[k]] for k in kept], dtype=np.int64)}
+        kept = [k for k, label in enumerate(labels) if label in self._places]
+        named = {'labels': np.array([self._places[labels[k]] for k in kept], dtype=np.int64)}
         for name in ('bboxes', 'scores', 'mask_scores'):
             if name in result:
                 named[name] = result[name][kept]

@@ -84,9 +84,9 @@ class LabelMapMasks(BaseInstanceMasks):
         distinct = list({id(part.layers): part.layers for part in masks}.values())
         if len(distinct) == 1:
             return cls(distinct[0], np.concatenate([part.ids for part in masks]))
-        highest = dict.fromkeys(map(id, distinct), 0)
+        highest = {id(layers): int(layers.max(initial=0)) for layers in distinct}
         for part in masks:  # empty masks have ids above those on the layers
-            highest[id(part.layers)] = max(highest[id(part.layers)], part._id_bound() - 1)
+            highest[id(part.layers)] = max(highest[id(part.layers)], int(part.ids.max(initial=0)))
         offset = dict(zip(highest, np.cumsum([0, *highest.values()]), strict=False))
         return cls(
             np.concatenate([np.where(part > 0, part + offset[id(part)], 0) for part in distinct]),
