@@ -12,7 +12,7 @@ from rich.table import Table
 from mmcell.inference.input_report import Description, describe
 from mmcell.inference.inputs import require_text
 from mmcell.inference.network import Network
-from mmcell.inference.options import PredictOptions, make_task, remarks, tile_plan
+from mmcell.inference.options import PredictOptions, chosen_tiles, make_task, remarks, tile_plan
 from mmcell.inference.sources import ImageSource, open_sources
 from mmcell.inference.stream import ImageTask, find_tile
 
@@ -24,7 +24,7 @@ class InputRow:
     Attributes:
         path: the file.
         description: what was read; None if it could not be.
-        tiles: their number.
+        tiles: how many are to be segmented.
         remark: what to know about it, or what is wrong.
     """
 
@@ -61,17 +61,25 @@ def look_at(
 
 def _look(source: ImageSource, options: PredictOptions, network: Network | None) -> InputRow:
     plan = tile_plan(source.size, options.factor(source, network), network, options)
+    tiles = chosen_tiles(source, plan, options)
     notes = remarks(source, network, options)
-    return InputRow(source.path, describe(source, options.percentiles), len(plan), '; '.join(notes))
+    if tiles is not None and len(tiles) < len(plan):
+        notes.append(f'{len(plan) - len(tiles)} more tiles show no tissue')
+    return InputRow(
+        path=source.path,
+        description=describe(source, options.percentiles),
+        tiles=len(plan) if tiles is None else len(tiles),
+        remark='; '.join(notes),
+    )
 
 
 def seconds_per_tile(row: InputRow, options: PredictOptions, network: Network) -> float:
-    """Measure the tile in the middle of an image, once the network is warm."""
+    """Measure the middle one of the tiles to do, once the network is warm."""
     sources = open_sources(row.path, **options.reading)
     (source,) = (s for s in sources if s.name == row.description.name)
     with source:
         task: ImageTask = make_task(source, network, options)
-        middle = len(task.plan) // 2
+        middle = task.numbers[len(task.numbers) // 2]
         for _ in range(2):
             start = time.perf_counter()
             find_tile(task, middle)

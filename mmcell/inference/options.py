@@ -125,15 +125,12 @@ def make_task(source: ImageSource, network: Network, options: PredictOptions) ->
         half=options.half,
         views=options.views,
     )
-    tiles = None
-    if options.tissue and source.is_colour and np.prod(source.size) > _LARGE_PIXELS:
-        tiles = tuple(plan.tiles_with(tissue_mask(source)).tolist())
     return ImageTask(
         source=source,
         detect_factory=DetectorFactory(network.spec, detect, network),
         plan=plan,
         display_range=DisplayRange.of(source, options.percentiles),
-        tiles=tiles,
+        tiles=chosen_tiles(source, plan, options),
     )
 
 
@@ -157,6 +154,19 @@ def tile_plan(
     plan = TilePlan(size, tile=max(tile, 1), overlap=max(overlap, 1), halo=halo)
     # Pixels keep their place in the network's grids only where they become whole pixels there.
     return plan if scale.is_integer() else replace(plan, align=1)
+
+
+def chosen_tiles(
+    source: ImageSource, plan: TilePlan, options: PredictOptions
+) -> tuple[int, ...] | None:
+    """Numbers of the tiles to do, ascending: those with tissue on large colour images, else None.
+
+    Raises:
+        OSError: If the image cannot be read.
+    """
+    if options.tissue and source.is_colour and np.prod(source.size) > _LARGE_PIXELS:
+        return tuple(plan.tiles_with(tissue_mask(source)).tolist())
+    return None
 
 
 def remarks(

@@ -3,6 +3,7 @@ import errno
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -350,6 +351,27 @@ def test_a_dry_run_reports_and_writes_nothing(run, folder, tmp_path, scene):
 def test_a_dry_run_needs_no_model(folder):
     result = CliRunner().invoke(predict, [str(folder), '--dry-run'])
     assert result.exit_code == 0 and '3 images can be read' in result.output
+
+
+def test_tiles_of_glass_are_neither_done_nor_counted(run, bright_objects, tmp_path, monkeypatch):
+    monkeypatch.setattr('mmcell.inference.options._LARGE_PIXELS', 1000)
+    glass = np.full((600, 900, 3), 240, np.uint8)
+    image = cv2.circle(glass, (130, 150), 60, (190, 100, 160), -1)
+    cv2.imwrite(str(tmp_path / 'slide.png'), image)
+
+    def tiles_and_calls(*arguments):
+        arguments = (tmp_path / 'slide.png', '--tile', 100, '--overlap', 8, *arguments)
+        report = run(*arguments, '--dry-run').output
+        (told,) = re.findall(r'; (\d+) tiles$', report, re.MULTILINE)
+        bright_objects.calls = 0
+        run(*arguments, '--out', tmp_path / 'out', '--overwrite')
+        return int(told), bright_objects.calls, report
+
+    every, calls, report = tiles_and_calls('--all-tiles')
+    assert every == calls and 'no tissue' not in report
+    told, calls, report = tiles_and_calls()
+    assert 0 < told == calls < every / 2
+    assert f'{every - told} more tiles show no tissue' in report
 
 
 @pytest.mark.parametrize(
