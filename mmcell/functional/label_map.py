@@ -44,13 +44,12 @@ def pad_grids(values: Tensor, grid_sizes: Tensor, members: Tensor) -> Tensor:
     Returns:
         (n, h, w), with h and w the largest number of rows and columns among ``members``.
     """
+    if bool((grid_sizes == grid_sizes[0]).all()):
+        return values.view(len(grid_sizes), *grid_sizes[0].tolist()).index_select(0, members)
     lengths = grid_sizes.prod(1)
     starts = (lengths.cumsum(0) - lengths)[members]
     sizes, lengths = grid_sizes[members], lengths[members]
     rows, columns = sizes.amax(0).tolist()
-    if bool((sizes == sizes[0]).all()):
-        cells = starts[:, None] + torch.arange(rows * columns, device=values.device)
-        return values[cells].view(-1, rows, columns)
     owner, position = ragged_arange(lengths)
     row = position // sizes[owner, 1]
     padded = values.new_zeros(len(members), rows, columns)
@@ -96,11 +95,16 @@ def foreground_pixels(
             grids[:, None], spans, clipped[batch], replicate=False
         )
         foreground = (patches[:, 0] >= threshold) & inside
+        x, y = x[:, None, :].expand_as(foreground), y[:, :, None].expand_as(foreground)
         if column_major:
-            member, column, row = torch.nonzero(foreground.transpose(1, 2)).unbind(1)
-        else:
-            member, row, column = torch.nonzero(foreground).unbind(1)
-        yield MaskPixels(batch[member], x[member, column], y[member, row])
+            foreground, x, y = (t.transpose(1, 2) for t in (foreground, x, y))
+        # One-dimensional selections take a fraction of the time of boolean or several indices.
+        chosen = foreground.flatten().nonzero().squeeze(1)
+        yield MaskPixels(
+            owner=batch.repeat_interleave(foreground.sum((1, 2)), output_size=len(chosen)),
+            x=x.flatten().index_select(0, chosen),
+            y=y.flatten().index_select(0, chosen),
+        )
 
 
 def flatten_to_label_map(
@@ -127,17 +131,17 @@ def flatten_to_label_map(
     order = torch.argsort(scores, descending=True, stable=True)
     rank = torch.empty_like(order)
     rank[order] = torch.arange(num_masks, 0, -1, device=order.device)
-    pixel_rank = rank[owner]
-    top = pixel_rank.new_zeros(num_pixels).scatter_reduce(0, flat, pixel_rank, 'amax')
+    pixel_rank = rank.index_select(0, owner)
+    top = pixel_rank.new_zeros(num_pixels).scatter_reduce_(0, flat, pixel_rank, 'amax')
     if min_visible > 0:
         total = torch.bincount(owner, minlength=num_masks)
-        visible = torch.bincount(owner[pixel_rank == top[flat]], minlength=num_masks)
+        visible = torch.bincount(top, minlength=num_masks + 1)[rank]
         doubtful = visible < min_visible * total
         if doubtful.any():
             required = torch.where(doubtful, min_visible * total, 0)
             top = _drop_hidden(owner, flat, pixel_rank, required, num_pixels)
     lookup = torch.cat([order.new_zeros(1), order.flip(0) + 1]).int()
-    return lookup[top]
+    return lookup.index_select(0, top)
 
 
 def _drop_hidden(
@@ -149,13 +153,14 @@ def _drop_hidden(
     those that were not, with ``required`` (N,) pixels above 0, are looked at again.
     """
     alive = required > 0
-    entry = alive[owner]
-    kept = pixel_rank.new_zeros(num_pixels).scatter_reduce(
-        0, flat[~entry], pixel_rank[~entry], 'amax'
+    entry = alive.index_select(0, owner)
+    kept = pixel_rank.new_zeros(num_pixels).scatter_reduce_(
+        0, flat, pixel_rank.where(~entry, 0), 'amax'
     )
-    owner, pixel_rank = owner[entry], pixel_rank[entry]
-    # On from here with the pixels below these masks alone.
-    pixels, flat = flat[entry].unique(return_inverse=True)
+    # On from here with these masks and the pixels below them alone.
+    chosen = entry.nonzero().squeeze(1)
+    owner, pixel_rank, flat = (t.index_select(0, chosen) for t in (owner, pixel_rank, flat))
+    pixels, flat = flat.unique(return_inverse=True)
     below = kept[pixels]
     while True:
         entry = alive[owner]
@@ -167,7 +172,7 @@ def _drop_hidden(
             return kept
         # A hidden mask below another hidden one may resurface: drop only those with none above.
         entry = hidden[owner]
-        rivals = torch.zeros_like(below).scatter_reduce(0, flat[entry], pixel_rank[entry], 'amax')
+        rivals = torch.zeros_like(below).scatter_reduce_(0, flat[entry], pixel_rank[entry], 'amax')
         covered = torch.bincount(owner[rivals[flat] > pixel_rank], minlength=len(required)) > 0
         alive &= covered | ~hidden
 
