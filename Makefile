@@ -1,5 +1,6 @@
 # make setup | demo | test | lint | clean
-PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.10 python3,$(shell command -v $(name) 2>/dev/null)))
+# The Python of a .venv that is there, else one of the tested ones.
+PYTHON ?= $(firstword $(shell test -x .venv/bin/python && echo .venv/bin/python) $(foreach name,python3.11 python3.12 python3.10 python3,$(shell command -v $(name) 2>/dev/null)))
 VENV_PYTHON := .venv/bin/python
 NEEDS := mmcell needs Python 3.10 to 3.12 (say PYTHON=python3.11 make setup)
 # Older ones cannot read setup.py, which would tell.

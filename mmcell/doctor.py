@@ -9,6 +9,7 @@ import importlib
 import os
 import platform
 import re
+import shlex
 import shutil
 import sys
 from collections.abc import Iterator
@@ -95,7 +96,7 @@ def main() -> int:
     checkout = Path(__file__).resolve().parents[1]
     if failed and (checkout / 'scripts' / 'setup.py').exists():
         print(f'\nOr everything at once, in tested versions, into {checkout}/.venv:')
-        print(f'    make -C {checkout} setup')
+        print(f'    make -C {shlex.quote(str(checkout))} setup')
     return int(failed)
 
 
@@ -188,7 +189,10 @@ def _operators() -> Iterator[Finding]:
 
     for device in ('cpu', 'cuda')[: 1 + torch.cuda.is_available()]:
         if device == 'cuda' and get_compiling_cuda_version() == 'not available':
-            problem = 'compiled for the CPU alone: models do not run on the GPU.'
+            problem = (
+                'compiled for the CPU alone: models do not run on the GPU. After '
+                '`export CUDA_VISIBLE_DEVICES=` they run on the CPU.'
+            )
             remedy = 'export FORCE_CUDA=1\n' + _reinstall('onedl-mmcv')
             yield Finding(f'{name} on {device}', 'missing', 'RoIAlign', problem, remedy)
             continue
@@ -239,7 +243,7 @@ def _devices() -> Iterator[Finding]:
         yield Finding('GPU', 'none')
     elif torch.version.cuda is None:
         problem = 'this machine has an NVIDIA driver, but torch is built for the CPU alone.'
-        remedy = _pip(f"--force-reinstall --index-url https://pypi.org/simple '{_exact('torch')}'")
+        remedy = _pip(f"--force-reinstall '{_exact('torch')}'")
         yield Finding('GPU', 'unused', '', problem, remedy, needed=False)
     else:
         problem = (
@@ -286,4 +290,4 @@ def _pip_commands(name: str, arguments: str) -> str:
 
 
 def _pip(arguments: str) -> str:
-    return f'{sys.executable} -m pip install {arguments}'
+    return f'{shlex.quote(sys.executable)} -m pip install {arguments}'

@@ -19,8 +19,8 @@ NO_HEADERS = (
     f'`sudo apt install {_PYTHON}-dev`), {AGAIN}'
 )
 NO_NVCC = (
-    "NVIDIA's compiler nvcc is missing: install the CUDA toolkit and set CUDA_HOME, or build for "
-    'the CPU alone with `CUDA_VISIBLE_DEVICES= make setup`.'
+    "NVIDIA's compiler nvcc is missing: install the CUDA toolkit and set CUDA_HOME, or stay on "
+    'the CPU with `export CUDA_VISIBLE_DEVICES=`, ' + AGAIN
 )
 NO_VENV = (
     'Python cannot make virtual environments: install the missing part (Debian, Ubuntu: '

@@ -100,20 +100,30 @@ class Setup:
         names = (folder.name[: -len('.dist-info')].rsplit('-', 1) for folder in folders)
         return {canonical(name): version.split('+')[0] for name, version in names}
 
+    def torch_build(self) -> str:
+        """The version of torch in the virtual environment, with its local part; '' without."""
+        folders = self.venv.glob('lib/python3*/site-packages/torch-*.dist-info')
+        return ' '.join(folder.name for folder in folders)
+
     def fingerprint(self, stage: str) -> str:
         """Hash everything that should make a stage run again when it changes."""
         inputs = [stage, sys.version, str(self.sections.get(stage))]
         if stage == 'mmcv':
-            inputs += [self.installed().get('torch', ''), os.environ.get('FORCE_CUDA', '')]
+            # A driver or compiler that came later may ask for operators on the GPU.
+            inputs += [self.torch_build(), os.environ.get('FORCE_CUDA', '')]
+            inputs += [str(shutil.which(name)) for name in ('nvcc', 'nvidia-smi')]
         if stage == 'mmcell':
             files = ('pyproject.toml', 'setup.py', 'mmcell/__init__.py')
             inputs += [str(self.root)] + [(self.root / name).read_text() for name in files]
-            inputs += sorted(path.name for path in (self.root / 'configs').glob('*.py'))
+            inputs += sorted(path.name for path in (self.root / 'configs').rglob('*.py'))
         return hashlib.sha256('\0'.join(inputs).encode()).hexdigest()
 
     def is_done(self, stage: str) -> bool:
         """Say whether a stage can be skipped; what somebody else installed is tried once."""
-        if not self.sections.get(stage, {}).items() <= self.installed().items():
+        is_there = self.sections.get(stage, {}).items() <= self.installed().items()
+        if stage == 'mmcell':
+            is_there = 'mmcell' in self.installed() and (self.root / 'mmcell/.mim').is_dir()
+        if not is_there:
             return False
         stamp = self.venv / '.setup' / stage
         if stamp.exists() and stamp.read_text() == self.fingerprint(stage):
@@ -162,6 +172,13 @@ class Setup:
         constraints = ('-c', self.requirements) if self.pinned else ()
         self.run(self.python, '-m', 'pip', 'install', *constraints, *arguments)
 
+    def torch_variant(self, pins: list[str]) -> str:
+        """Ask pip which build it would install: that for CUDA brings NVIDIA's libraries along."""
+        command = [str(self.python), '-m', 'pip', 'install', '--dry-run', *pins]
+        answer = subprocess.run(command, capture_output=True, text=True, cwd=self.root)
+        brings = re.search(r'^Would install.* (nvidia|cuda)-', answer.stdout, re.MULTILINE)
+        return 'torch with CUDA' if brings else 'torch'
+
     def make_venv(self) -> None:
         """Create the virtual environment, or finish one that was cut short."""
         if self.python.exists() and list(self.venv.glob('lib/python3*/site-packages/pip')):
@@ -179,7 +196,8 @@ class Setup:
         )
         answer = subprocess.check_output([str(self.python), '-c', query], text=True).split()
         cuda = answer[2] == '1' or os.environ.get('FORCE_CUDA') == '1'
-        home = self.work / 'wheels' / '-'.join([*answer[:2], 'cuda' if cuda else 'cpu'])
+        kind = ['cuda', *os.environ.get('TORCH_CUDA_ARCH_LIST', '').split()] if cuda else ['cpu']
+        home = self.work / 'wheels' / re.sub(r'[^\w.+-]', '-', '-'.join([*answer[:2], *kind]))
         wheels = list(home.glob(f'onedl_mmcv-{version}-*.whl'))
         if wheels:
             return wheels[0]
@@ -212,7 +230,7 @@ class Setup:
         """Run one stage."""
         pins = [f'{name}=={version}' for name, version in self.sections.get(stage, {}).items()]
         if stage == 'torch':
-            variant = 'torch with CUDA' if shutil.which('nvidia-smi') else 'torch'
+            variant = self.torch_variant(pins)
             check_disk(self.root, f'The installation ({variant})', DISK_GIB[variant])
             self.pip_install(*pins)
         elif stage == 'opencv':
@@ -230,9 +248,22 @@ class Setup:
         else:
             self.pip_install('--no-build-isolation', *pins)
 
+    def check_same_python(self) -> None:
+        """Refuse to go on in a virtual environment of another Python."""
+        config = self.venv / 'pyvenv.cfg'
+        text = config.read_text() if config.exists() else ''
+        theirs = re.search(r'^version(?:_info)? *= *(\d+\.\d+)', text, re.MULTILINE)
+        ours = '.'.join(map(str, sys.version_info[:2]))
+        if theirs and theirs[1] != ours:
+            raise SetupError(
+                f'.venv is of Python {theirs[1]} and this is Python {ours}: leave PYTHON out, or '
+                '`rm -rf .venv` for a new one.'
+            )
+
     def main(self) -> None:
         """Bring the virtual environment up to date."""
         check_python(sys.version_info[:2])
+        self.check_same_python()
         (self.work / 'setup.log').write_text('')
         stages = [*self.sections, 'mmcell']
         if not self.pinned:  # pip chooses the rest, within the ranges of pyproject.toml

@@ -1,4 +1,5 @@
 import io
+import os
 import re
 import shutil
 import subprocess
@@ -51,6 +52,7 @@ def project(tmp_path, scripts, monkeypatch):
     (tmp_path / '.venv/bin').mkdir()
     (tmp_path / '.venv/bin/python').touch()
     monkeypatch.setattr(setup.Setup, 'build_mmcv', lambda self, v: f'onedl_mmcv=={v}')
+    monkeypatch.setattr(setup.Setup, 'torch_variant', lambda self, pins: 'torch')
     monkeypatch.setattr(setup, 'CHECKS', {})
     monkeypatch.setattr(setup.sys, 'version_info', (3, 11, 7))
 
@@ -62,6 +64,8 @@ def project(tmp_path, scripts, monkeypatch):
             )
             if version:
                 (site / f'{name.replace("-", "_")}-{version}.dist-info').mkdir(exist_ok=True)
+            if name == 'mmcell':
+                (tmp_path / 'mmcell/.mim').mkdir(exist_ok=True)
 
     def new_installation():
         installation = setup.Setup(tmp_path)
@@ -141,6 +145,18 @@ def test_an_uninstalled_package_runs_its_stage_again(project):
     assert installed_by(again.calls) == ['pre-commit==4.7.0']
 
 
+@pytest.mark.parametrize('lost', ['package', 'configs'])
+def test_mmcell_is_installed_again_where_a_part_of_it_is_missing(project, lost):
+    project().main()
+    if lost == 'package':
+        (project.site / 'mmcell-0.1.0.dist-info').rmdir()
+    else:
+        (project.site.parents[3] / 'mmcell/.mim').rmdir()
+    again = project()
+    again.main()
+    assert installed_by(again.calls) == ['-e']
+
+
 def test_packages_installed_by_hand_are_accepted(project):
     for name in ('torch-2.13.0+cpu', 'onedl_mmcv-2.3.6', 'pre_commit-4.7.0'):
         (project.site / f'{name}.dist-info').mkdir()
@@ -171,6 +187,69 @@ def test_another_torch_asks_for_another_mmcv(project):
     before = installation.fingerprint('mmcv')
     (project.site / 'torch-2.13.0.dist-info').rename(project.site / 'torch-2.14.0.dist-info')
     assert installation.fingerprint('mmcv') != before
+
+
+@pytest.mark.parametrize('name', ['nvcc', 'nvidia-smi'])
+def test_a_driver_or_compiler_that_came_later_has_mmcv_looked_at_again(
+    project, scripts, monkeypatch, name
+):
+    installation = project()
+    installation.main()
+    before = {stage: installation.fingerprint(stage) for stage in ('torch', 'mmcv')}
+    monkeypatch.setattr(scripts[0].shutil, 'which', lambda asked: asked if asked == name else None)
+    assert installation.fingerprint('mmcv') != before['mmcv']
+    assert installation.fingerprint('torch') == before['torch']
+
+
+def test_torch_for_cuda_asks_for_another_mmcv(project):
+    (project.site / 'torch-2.13.0+cpu.dist-info').mkdir()
+    installation = project()
+    before = installation.fingerprint('mmcv')
+    (project.site / 'torch-2.13.0+cpu.dist-info').rename(project.site / 'torch-2.13.0.dist-info')
+    assert installation.fingerprint('mmcv') != before
+
+
+@pytest.mark.parametrize(
+    ('packages', 'variant'),
+    [
+        ('sympy-1.14 torch-2.13.0+cpu', 'torch'),
+        ('nvidia-cublas-13.1 torch-2.13.0', 'torch with CUDA'),
+    ],
+)
+def test_the_disk_has_to_hold_the_torch_that_pip_would_install(
+    scripts, tmp_path, packages, variant
+):
+    (tmp_path / 'requirements.txt').write_text('')
+    installation = scripts[0].Setup(tmp_path)
+    installation.python = tmp_path / 'python'
+    installation.python.write_text(f'#!/bin/sh\necho "$@" > asked\necho Would install {packages}')
+    installation.python.chmod(0o755)
+    assert installation.torch_variant(['torch==2.13.0']) == variant
+    assert (tmp_path / 'asked').read_text() == '-m pip install --dry-run torch==2.13.0\n'
+
+
+@pytest.mark.parametrize('line', ['version = 3.10.12', 'version_info = 3.10.12'])
+def test_a_virtual_environment_of_another_python_is_not_mixed(project, scripts, line):
+    installation = project()
+    (installation.venv / 'pyvenv.cfg').write_text(f'home = /usr/bin\n{line}\n')
+    with pytest.raises(scripts[1].SetupError, match=r'is of Python 3.10 and this is Python 3.11'):
+        installation.main()
+    assert installation.calls == []
+
+
+def test_make_goes_on_with_the_python_of_the_virtual_environment(tmp_path):
+    shutil.copy(ROOT / 'Makefile', tmp_path)
+    environment = {name: value for name, value in os.environ.items() if name != 'PYTHON'}
+    command = ['make', '--dry-run', 'setup']
+
+    def interpreter():
+        run = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+        return run.stdout.splitlines()[-1].split()[0]
+
+    assert interpreter() != '.venv/bin/python'
+    (tmp_path / '.venv/bin').mkdir(parents=True)
+    (tmp_path / '.venv/bin/python').symlink_to(sys.executable)
+    assert interpreter() == '.venv/bin/python'
 
 
 def test_python_3_10_takes_libraries_from_the_ranges(project, scripts, monkeypatch):
@@ -260,7 +339,7 @@ def test_a_missing_cuda_compiler_is_said(scripts, monkeypatch, tmp_path):
     monkeypatch.setenv('CUDA_HOME', str(tmp_path))
     which = scripts[1].shutil.which
     monkeypatch.setattr(scripts[1].shutil, 'which', lambda n: None if n == 'nvcc' else which(n))
-    with pytest.raises(scripts[1].SetupError, match='CUDA_VISIBLE_DEVICES= make setup'):
+    with pytest.raises(scripts[1].SetupError, match='`export CUDA_VISIBLE_DEVICES=`, then run'):
         scripts[1].check_compiler(cuda=True)
 
 

@@ -1,6 +1,7 @@
 import json
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -41,7 +42,7 @@ def test_two_processes_train_like_one_with_twice_the_batch(tiny_config, tmp_path
         capture_output=True,
         text=True,
         # Tests run on the CPU wherever they run.
-        env={**os.environ, 'CUDA_VISIBLE_DEVICES': ''},
+        env={**os.environ, 'CUDA_VISIBLE_DEVICES': '', 'PYTHON': sys.executable},
     )
     assert run.returncode == 0, run.stderr
 
@@ -68,7 +69,7 @@ def test_two_processes_score_like_one(trained, tmp_path):
         [TOOLS / 'dist_test.sh', config, checkpoint, '2', '--work-dir', tmp_path],
         capture_output=True,
         text=True,
-        env={**os.environ, 'CUDA_VISIBLE_DEVICES': ''},
+        env={**os.environ, 'CUDA_VISIBLE_DEVICES': '', 'PYTHON': sys.executable},
     )
     assert run.returncode == 0, run.stderr
     assert f'cell/aji: {score:.4f}' in run.stdout
