@@ -14,13 +14,13 @@ import torch
 from mmdet.registry import MODELS
 from mmdet.utils import get_test_pipeline_cfg
 from mmengine.config import Config
-from mmengine.device import get_device
 from mmengine.registry import init_default_scope
 from mmengine.runner import load_checkpoint
 from torch import nn
 
 from mmcell.engine.checkpoints import describe_mismatch, require_checkpoint
 from mmcell.engine.config import cell_metrics, load_config, package_dir, walk_config
+from mmcell.engine.device import choose_device
 from mmcell.engine.errors import CheckpointError, ConfigError
 
 _HASH_CHUNK_BYTES = 1 << 20
@@ -116,8 +116,8 @@ def load_network(spec: NetworkSpec) -> Network:
     """Build the model of a config with the weights of a checkpoint.
 
     Raises:
-        ConfigError: If there is no such config, it has no test pipeline, or the device is not
-            there.
+        ConfigError: If there is no such config, it has no test pipeline, or the device cannot be
+            used.
         CheckpointError: If the checkpoint is missing, broken or of another architecture.
     """
     cfg = load_config(find_config(spec.config))
@@ -141,13 +141,13 @@ def load_network(spec: NetworkSpec) -> Network:
     metainfo = {**_metainfo(cfg), **(meta.get('dataset_meta') or {})}
     mpp = metainfo.get('mpp')
     try:
-        module.to(get_device() if spec.device == 'auto' else spec.device).eval()
+        module.to(choose_device(spec.device)).eval()
     except (RuntimeError, AssertionError) as error:  # torch without CUDA asserts
         raise ConfigError(
             f'--device {spec.device} cannot be used here: {str(error).splitlines()[0]}'
         ) from error
     return Network(
-        spec=replace(spec, version=_version(spec)),
+        spec=replace(spec, version=files_version(spec)),
         module=module,
         cfg=cfg,
         classes=_class_names(metainfo.get('classes', ()), cfg),
@@ -182,7 +182,8 @@ def _palette(colors: Any) -> tuple[tuple[int, int, int], ...] | None:
     return tuple((int(r), int(g), int(b)) for r, g, b in colors)
 
 
-def _version(spec: NetworkSpec) -> str:
+def files_version(spec: NetworkSpec) -> str:
+    """Differs once config or checkpoint have changed: times and sizes of the files."""
     files = [path for path in map(Path, (spec.config, spec.checkpoint)) if path.is_file()]
     return ' '.join(f'{path.stat().st_mtime_ns}-{path.stat().st_size}' for path in files)
 

@@ -43,7 +43,7 @@ def zarr_images(path: Path) -> list[StoredImages]:
         if hasattr(node, 'shape'):
             return [_plain_array(path, node, attributes)]
     members = sorted(child.name for child in path.iterdir() if is_zarr(child))
-    ome = _ome(attributes)
+    ome = ome_attributes(attributes)
     if ome.get('multiscales'):
         return [_multiscale(path, ome)]
     parts = _parts(ome, members)
@@ -77,7 +77,7 @@ def _open_arrays(path: Path, names: Sequence[str]) -> Opened:
         return Opened([_open(path / name) for name in names])
 
 
-def _ome(attributes: Mapping[str, Any]) -> Mapping[str, Any]:
+def ome_attributes(attributes: Mapping[str, Any]) -> Mapping[str, Any]:
     """Where NGFF keeps its metadata: in a key of its own since 0.5."""
     inner = attributes.get('ome')
     return inner if isinstance(inner, Mapping) else attributes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 
 import mmcell
 from mmcell.engine.errors import DataError
+from mmcell.inference.network import NetworkSpec, files_version
 from mmcell.napari.reader import LayerData, labels_layer
 
 
@@ -49,12 +51,13 @@ def predict_layer(
             f'layer {name!r} has shape {image.shape}; expected one gray or RGB image: split a '
             'stack (right click on the layer, Split Stack) and choose one of its images'
         )
-    found = _load(model, str(checkpoint)).predict(image, mpp=mpp, **options)
+    spec = NetworkSpec(model, str(checkpoint))
+    found = _load(replace(spec, version=files_version(spec))).predict(image, mpp=mpp, **options)
     pixels, settings, kind = labels_layer(found.labels, f'{name} cells', table=found.table)
     place = {'scale': tuple(scale), 'translate': tuple(translate)}
     return pixels, {**settings, **place}, kind
 
 
 @functools.lru_cache(maxsize=1)
-def _load(model: str, checkpoint: str) -> Any:
-    return mmcell.load(model, checkpoint)
+def _load(spec: NetworkSpec) -> Any:
+    return mmcell.load(spec.config, spec.checkpoint)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -78,16 +79,19 @@ def read_label_tiff(path: Path) -> list[LayerData]:
 
 
 def read_zarr_labels(path: Path) -> list[LayerData]:
-    """All label images of an OME-Zarr, pyramids that are read as they are looked at."""
+    """All label images of an OME-Zarr (NGFF up to 0.5), pyramids read as they are looked at."""
     import zarr
+
+    from mmcell.inference.zarr_source import ome_attributes
 
     name = path.name[: -len(_ZARR)]
     table = _table_beside(path.parent.parent / 'tables', name)
-    labels = zarr.open_group(path, mode='r')['labels']
+    # Opened one by one: labels may be of another version of Zarr than the image around them.
+    folder = path / 'labels'
     layers = []
-    for each in labels.attrs['labels']:
-        group = labels[each]
-        (description,) = group.attrs['multiscales']
+    for each in ome_attributes(zarr.open_group(folder, mode='r').attrs)['labels']:
+        group = zarr.open_group(folder / each, mode='r')
+        (description,) = ome_attributes(group.attrs)['multiscales']
         datasets = description['datasets']
         pixels = [group[dataset['path']] for dataset in datasets]
         in_microns = all(axis.get('unit') == 'micrometer' for axis in description['axes'])
@@ -99,20 +103,29 @@ def read_zarr_labels(path: Path) -> list[LayerData]:
 def read_geojson_labels(path: Path) -> list[LayerData]:
     """QuPath's objects drawn into a label map, as large as they reach, with their measurements.
 
-    Objects are numbered by their measurement ``label``, which mmcell writes; else from 1 on, in the
-    order of the file. The pixel size follows from ``area_um2`` and ``area_px``, where there are
+    Objects are numbered by their measurement ``label``, which mmcell writes; those without one go
+    on from the largest, in the order of the file. Where there are detections or cells, annotated
+    regions are left out. The pixel size follows from ``area_um2`` and ``area_px``, where there are
     both. Holes stay holes, which napari's own shapes have none of.
 
     Raises:
         DataError: If a feature is neither Polygon nor MultiPolygon.
         ValueError: If the file is not GeoJSON.
     """
-    from mmcell.evaluation.readers.json_files import load_json
+    from mmcell.evaluation.readers.geojson import load_objects
 
-    content = load_json(path)
-    features = content.get('features', [content]) if isinstance(content, dict) else content
+    features, _ = load_objects(path)
     polygons = [_polygons(feature, path) for feature in features]
-    rows = [_row(feature, number) for number, feature in enumerate(features, 1)]
+    measurements = [_measurements(feature) for feature in features]
+    free = itertools.count(max((int(m.get('label', 0)) for m in measurements), default=0) + 1)
+    rows = [
+        {
+            'label': int(values['label']) if 'label' in values else next(free),
+            'class': _class_name(feature),
+            **{name: value for name, value in values.items() if name != 'label'},
+        }
+        for feature, values in zip(features, measurements, strict=True)
+    ]
     corners = np.array([c for p in polygons for rings in p for c in rings[0]]).reshape(-1, 2)
     width, height = np.ceil(corners.max(axis=0, initial=1)).astype(int)
     labels = np.zeros((height, width), dtype=np.int32)
@@ -159,16 +172,16 @@ def _polygons(feature: dict[str, Any], path: Path) -> list[list[list[list[float]
     return [coordinates] if geometry['type'] == 'Polygon' else coordinates
 
 
-def _row(feature: dict[str, Any], number: int) -> dict[str, Any]:
+def _measurements(feature: dict[str, Any]) -> dict[str, Any]:
+    found = (feature.get('properties') or {}).get('measurements') or {}
+    if isinstance(found, list):  # QuPath before 0.4
+        return {entry['name']: entry['value'] for entry in found}
+    return found
+
+
+def _class_name(feature: dict[str, Any]) -> str:
     properties = feature.get('properties') or {}
-    measurements = properties.get('measurements') or {}
-    name = (properties.get('classification') or {}).get('name', '')
-    label = int(measurements.get('label', number))
-    return {
-        'label': label,
-        'class': name,
-        **{k: v for k, v in measurements.items() if k != 'label'},
-    }
+    return (properties.get('classification') or {}).get('name', '')
 
 
 def _draw(labels: np.ndarray, pieces: list[list[list[list[float]]]], number: int) -> None:

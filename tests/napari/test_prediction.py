@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+import mmcell
 from mmcell.engine.errors import DataError
 from mmcell.napari import prediction
 from mmcell.napari.prediction import predict_layer
@@ -28,7 +29,7 @@ class Model:
 @pytest.fixture
 def model(monkeypatch):
     model = Model()
-    monkeypatch.setattr(prediction, '_load', lambda name, checkpoint: model)
+    monkeypatch.setattr(prediction, '_load', lambda spec: model)
     return model
 
 
@@ -49,3 +50,15 @@ def test_objects_lie_where_the_image_lies(model, channels):
 def test_a_stack_is_refused_by_name(model):
     with pytest.raises(DataError, match=r"layer 'stack' has shape \(5, 20, 30\)"):
         predict_layer(np.zeros((5, 20, 30)), 'stack', (1, 1), model='m', checkpoint='c')
+
+
+def test_weights_that_have_changed_are_loaded_again(monkeypatch, tmp_path):
+    checkpoint = tmp_path / 'weights.pth'
+    checkpoint.write_bytes(b'old')
+    loaded = []
+    monkeypatch.setattr(mmcell, 'load', lambda *spec: loaded.append(spec) or Model())
+    for content in (b'old', b'old', b'newer'):
+        if checkpoint.read_bytes() != content:
+            checkpoint.write_bytes(content)
+        predict_layer(np.zeros((9, 9)), 'a', (1, 1), model='m', checkpoint=checkpoint)
+    assert loaded == [('m', str(checkpoint))] * 2

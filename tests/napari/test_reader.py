@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -105,6 +106,59 @@ def test_geojson_of_others_is_numbered_in_its_order(tmp_path):
     expected[1:3, 2:4], expected[1:3, 5:7] = 1, 2
     np.testing.assert_array_equal(pixels, expected)
     assert 'scale' not in options
+
+
+def _feature(x, label=None, kind='detection', **properties):
+    properties['objectType'] = kind
+    if label is not None:
+        properties['measurements'] = {'label': label}
+    ring = [[x, 0], [x + 2, 0], [x + 2, 2], [x, 2], [x, 0]]
+    geometry = {'type': 'Polygon', 'coordinates': [ring]}
+    return {'type': 'Feature', 'geometry': geometry, 'properties': properties}
+
+
+def test_objects_added_in_qupath_get_numbers_of_their_own_and_regions_none(tmp_path):
+    path = tmp_path / 'x.geojson'
+    features = [_feature(0, 1), _feature(3), _feature(0, kind='annotation'), _feature(6, 2)]
+    path.write_text(json.dumps({'type': 'FeatureCollection', 'features': features}))
+    ((pixels, options, _),) = read(path)
+    assert pixels[0].tolist() == [1, 1, 0, 3, 3, 0, 2, 2]
+    assert options['features']['index'].tolist() == [1, 3, 2]
+
+
+def test_measurements_of_old_qupath_are_read(tmp_path):
+    path = tmp_path / 'x.geojson'
+    values = [{'name': 'label', 'value': 7.0}, {'name': 'Area', 'value': 4.5}]
+    path.write_text(json.dumps([_feature(0, measurements=values)]))
+    ((pixels, options, _),) = read(path)
+    assert pixels.max() == 7
+    assert options['features']['Area'].tolist() == [4.5]
+
+
+@pytest.mark.parametrize('image_version', ['0.4', '0.5'])
+def test_labels_of_ngff_0_5_and_within_an_image_of_it(tmp_path, results, labels, image_version):
+    zarr = pytest.importorskip('zarr')
+    pytest.importorskip('ome_zarr')
+    path = tmp_path / 'image.ome.zarr'
+    if image_version == '0.5':  # both of Zarr 3
+        write_labels_0_5(zarr, path, labels)
+    else:  # mmcell's labels, of Zarr 2, copied into an image of Zarr 3
+        zarr.create_group(path, zarr_format=3)
+        shutil.copytree(results / 'ome-zarr/a.ome.zarr/labels', path / 'labels')
+    ((pixels, options, _),) = read(path)
+    np.testing.assert_array_equal(np.asarray(pixels[0]), labels)
+    assert options['scale'] == pytest.approx((0.5, 0.5))
+
+
+def write_labels_0_5(zarr, path, labels):
+    group = zarr.create_group(path, zarr_format=3).create_group('labels')
+    group.attrs['ome'] = {'version': '0.5', 'labels': ['cells']}
+    cells = group.create_group('cells')
+    cells.create_array('0', data=labels)
+    scale = [{'type': 'scale', 'scale': [0.5, 0.5]}]
+    axes = [{'name': name, 'type': 'space', 'unit': 'micrometer'} for name in 'yx']
+    datasets = [{'path': '0', 'coordinateTransformations': scale}]
+    cells.attrs['ome'] = {'version': '0.5', 'multiscales': [{'axes': axes, 'datasets': datasets}]}
 
 
 def test_an_image_without_objects(tmp_path):

@@ -30,9 +30,7 @@ def read_geojson(path: Path, size: Size | None = None) -> Instances:
         ValueError: If it is not GeoJSON, or a feature has no area; names the feature.
     """
     size = require_size(size)
-    features = _features(load_json(path), path)
-    detected = [feature for feature in features if _object_type(feature) in _DETECTED]
-    objects = detected or features
+    objects, features = load_objects(path)
     rles = []
     for feature in objects:
         try:
@@ -41,6 +39,18 @@ def read_geojson(path: Path, size: Size | None = None) -> Instances:
             name = feature.get('id') or f'number {features.index(feature) + 1}'
             raise ValueError(f'{path}: feature {name}: {error}') from error
     return flatten(rles, size, left_out=len(features) - len(objects))
+
+
+def load_objects(path: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The features that are objects, and all of them.
+
+    Raises:
+        OSError: If the file cannot be decompressed.
+        ValueError: If it is not GeoJSON.
+    """
+    features = _features(load_json(path), path)
+    detected = [feature for feature in features if _object_type(feature) in _DETECTED]
+    return detected or features, features
 
 
 def _features(content: Any, path: Path) -> list[dict[str, Any]]:
