@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import csv
-from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont, ImageOps
+
+from mmcell.visualization.overlay import overlay_names
 
 _TILE_PX = (640, 400)  # width, height
 _CAPTION_PX, _MARGIN_PX = 24, 8
@@ -21,8 +22,8 @@ def ranked_overlays(
 
     Args:
         per_image_csv: as CellMetric writes it: columns ``image`` and ``aji``.
-        overlay_dir: holds ``<stem of image>.png``, or ``<stem>_<img_id>.png`` where images share a
-            stem, as ``tools/test.py --show-dir`` writes them.
+        overlay_dir: holds the pictures, named by ``overlay_names``, as ``tools/test.py --show-dir``
+            writes them.
         count: how many; fewer if there are fewer.
         best: highest instead of lowest AJI.
 
@@ -35,12 +36,11 @@ def ranked_overlays(
     """
     with open(per_image_csv, newline='') as file:
         table = list(csv.DictReader(file))
-    stems = Counter(Path(row['image']).stem for row in table)
-    rows = []
-    for row in table:
-        stem = Path(row['image']).stem
-        name = stem if stems[stem] == 1 else f'{stem}_{row["img_id"]}'
-        rows.append((float(row['aji'] or 'nan'), name, row['image']))
+    names = overlay_names([(row['image'], row.get('img_id')) for row in table])
+    rows = [
+        (float(row['aji'] or 'nan'), name, row['image'])
+        for row, name in zip(table, names, strict=True)
+    ]
     ranked = sorted((row for row in rows if not np.isnan(row[0])), reverse=best)
     overlays = []
     for aji, name, image in ranked[:count]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
@@ -24,6 +25,25 @@ _BACKGROUND, _INK = (255, 255, 255), (30, 30, 30)
 RgbImage = npt.NDArray[np.uint8]
 LabelMap = npt.NDArray[np.integer]
 Color = tuple[int, int, int]
+
+
+def overlay_names(images: Sequence[tuple[str, object]]) -> list[str]:
+    """Names of the pictures of images, without ending, each different.
+
+    Args:
+        images: path or name, and id, of each.
+
+    Returns:
+        The stem of each, or ``<stem>_<id>`` where it is that of several, or such a name itself.
+    """
+    stems = [Path(image).stem for image, _ in images]
+    counts = Counter(stems)
+    longer = [f'{stem}_{key}' for stem, (_, key) in zip(stems, images, strict=True)]
+    taken = {name for stem, name in zip(stems, longer, strict=True) if counts[stem] > 1}
+    return [
+        name if counts[stem] > 1 or stem in taken else stem
+        for stem, name in zip(stems, longer, strict=True)
+    ]
 
 
 def overlay_objects(

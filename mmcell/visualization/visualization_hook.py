@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from mmengine.runner import Runner
 
 from mmcell.datasets.image_io import read_image
 from mmcell.evaluation.cell_metric import CellMetric
+from mmcell.visualization.overlay import overlay_names
 
 
 @HOOKS.register_module()
@@ -33,7 +33,7 @@ class CellVisualizationHook(DetVisualizationHook):
     def __init__(self, score_thr: float | None = None, **kwargs):
         super().__init__(score_thr=0.5 if score_thr is None else score_thr, **kwargs)
         self._follows_score = score_thr is None
-        self._shared_stems: set[str] = set()
+        self._names: dict[tuple[str, object], str] = {}
 
     def before_val(self, runner: Runner) -> None:
         """Draw what is scored."""
@@ -45,8 +45,8 @@ class CellVisualizationHook(DetVisualizationHook):
         if self.draw and self.test_out_dir is not None:
             dataset = runner.test_dataloader.dataset
             infos = (dataset.get_data_info(index) for index in range(len(dataset)))
-            stems = Counter(Path(info['img_path']).stem for info in infos)
-            self._shared_stems = {stem for stem, count in stems.items() if count > 1}
+            images = [(info['img_path'], info.get('img_id')) for info in infos]
+            self._names = dict(zip(images, overlay_names(images), strict=True))
 
     def _follow(self, evaluator: Evaluator) -> None:
         metrics = (metric for metric in evaluator.metrics if isinstance(metric, CellMetric))
@@ -80,7 +80,7 @@ class CellVisualizationHook(DetVisualizationHook):
         """Draw every image, to ``test_out_dir`` where it is set.
 
         A relative ``test_out_dir`` lies below ``work_dir/<start time>``, as in MMDetection. Its
-        pictures are ``<stem>.png``, or ``<stem>_<img_id>.png`` where several images share a stem.
+        pictures are named by :func:`~mmcell.visualization.overlay.overlay_names`.
         """
         if not self.draw:
             return
@@ -89,10 +89,9 @@ class CellVisualizationHook(DetVisualizationHook):
             out_file = None
             if self.test_out_dir is not None:
                 folder = Path(runner.work_dir, runner.timestamp, self.test_out_dir)
-                stem = Path(data_sample.img_path).stem
-                if stem in self._shared_stems:
-                    stem = f'{stem}_{data_sample.img_id}'
-                out_file = str(folder / f'{stem}.png')
+                path = data_sample.img_path
+                name = self._names.get((path, data_sample.get('img_id')), Path(path).stem)
+                out_file = str(folder / f'{name}.png')
             self._add('test_img', data_sample, self._test_index, out_file)
 
     def _add(

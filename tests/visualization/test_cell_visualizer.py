@@ -172,7 +172,7 @@ def test_hook_draws_what_is_scored(tmp_path, monkeypatch, asked, shown):
 
 
 def test_pictures_of_images_that_share_a_stem_are_told_apart(tmp_path, one_square):
-    names = ('a/1.png', 'b/1.png', '2.png')
+    names = ('a/1.png', 'b/1.png', '2.png', '1_1.png')
     samples = []
     for img_id, name in enumerate(names):
         (tmp_path / name).parent.mkdir(exist_ok=True)
@@ -184,13 +184,13 @@ def test_pictures_of_images_that_share_a_stem_are_told_apart(tmp_path, one_squar
     runner = FakeRunner(tmp_path)
     runner.test_evaluator = Evaluator([])
     dataset = BaseDataset(serialize_data=False, lazy_init=True)
-    dataset.data_list = [dict(img_path=sample.img_path) for sample in samples]
+    dataset.data_list = [dict(img_path=s.img_path, img_id=s.img_id) for s in samples]
     dataset._fully_initialized = True
     runner.test_dataloader = SimpleNamespace(dataset=dataset)
     hook.before_test(runner)
     hook.after_test_iter(runner, 0, {}, samples)
     pictures = sorted(path.name for path in (tmp_path / 'start' / 'pictures').iterdir())
-    assert pictures == ['1_0.png', '1_1.png', '2.png']
+    assert pictures == ['1_0.png', '1_1.png', '1_1_3.png', '2.png']
 
 
 def test_every_process_draws_the_images_it_tests(one_square, image, tmp_path, monkeypatch):

@@ -26,12 +26,12 @@ def test_worst_and_best_by_aji_leave_unscored_images_out(tested):
 
 
 def test_images_that_share_a_stem_are_found_by_their_id(tmp_path):
-    lines = ['image,img_id,aji', '1.png,7,0.5', '1.tif,8,0.2', '2.png,9,0.9']
+    lines = ['image,img_id,aji', '1.png,7,0.5', '1.tif,8,0.2', '2.png,9,0.9', '1_7.png,10,0.6']
     (tmp_path / 'per_image.csv').write_text('\n'.join(lines))
-    for name in ('1_7', '1_8', '2'):
+    for name in ('1_7', '1_8', '2', '1_7_10'):
         write_png(tmp_path / f'{name}.png', np.zeros((40, 64, 3), dtype=np.uint8))
-    worst = ranked_overlays(tmp_path / 'per_image.csv', tmp_path, 3)
-    assert [path.name for _, path in worst] == ['1_8.png', '1_7.png', '2.png']
+    worst = ranked_overlays(tmp_path / 'per_image.csv', tmp_path, 4)
+    assert [path.name for _, path in worst] == ['1_8.png', '1_7.png', '1_7_10.png', '2.png']
 
 
 def test_missing_overlay_is_named(tested):
