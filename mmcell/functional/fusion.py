@@ -24,7 +24,8 @@ def fuse_instance_masks(
     the resized sigmoid of that mask, every box changes the pixels below it:
 
     ======================  ==============================================
-    ``replacement``         F <- M (IJCAI 2019, eq. 2: the last box wins)
+    ``replacement``         F <- M (IJCAI 2019, eq. 2, with logits for
+                            the binary mask there; the last box wins)
     ``summation``           F <- F + M
     ``attention``           F <- F * P
     ``residual_attention``  F <- F * (1 + P) (TIP 2021, Algorithm 1)

@@ -55,8 +55,8 @@ class PanopticRoIHead(RoiMasksRoIHead):
         Returns:
             ``loss_cls``, ``loss_bbox``, ``loss_mask`` and, with a quality head,
             ``loss_mask_quality``; and for each image the sampled positives with ``bboxes`` (N, 4),
-            regressed and clipped to the image, ``mask_logits`` (N, C, M, M), and ``object_index``
-            (N,), the annotated object that each belongs to.
+            their RoIs, ``mask_logits`` (N, C, M, M) in these, and ``object_index`` (N,), the
+            annotated object that each belongs to.
         """
         annotations, ignored, _ = unpack_gt_instances(batch_data_samples)
         samples = []
@@ -71,11 +71,17 @@ class PanopticRoIHead(RoiMasksRoIHead):
         mask_results = self.mask_loss(x, samples, bbox_results['bbox_feats'], annotations)
         losses = {**bbox_results['loss_bbox'], **mask_results['loss_mask']}
 
-        boxes = self._regressed_boxes(bbox_results['bbox_pred'], samples, batch_data_samples)
-        mask_logits = mask_results['mask_preds'].split([len(found) for found in boxes])
+        counts = [len(sample.pos_priors) for sample in samples]
+        mask_logits = mask_results['mask_preds'].split(counts)
         instances = [
-            InstanceData(bboxes=found, mask_logits=logits, object_index=sample.pos_assigned_gt_inds)
-            for found, logits, sample in zip(boxes, mask_logits, samples, strict=True)
+            InstanceData(
+                # Where the masks were predicted. At the regressed boxes, which the paper names, a
+                # right mask would lie beside its object, and be taught to be wrong.
+                bboxes=sample.pos_priors,
+                mask_logits=logits,
+                object_index=sample.pos_assigned_gt_inds,
+            )
+            for logits, sample in zip(mask_logits, samples, strict=True)
         ]
         return losses, instances
 
@@ -108,26 +114,6 @@ class PanopticRoIHead(RoiMasksRoIHead):
             quality = self.mask_quality_head(mask_feats, probs)
             results['loss_mask'].update(self.mask_quality_head.loss(quality, targets))
         return results
-
-    def _regressed_boxes(
-        self, bbox_pred: Tensor, sampling_results: list, batch_data_samples: list[DetDataSample]
-    ) -> list[Tensor]:
-        """Boxes that the box head predicts for the positives of each image, without gradient."""
-        counts = [len(result.priors) for result in sampling_results]
-        boxes = []
-        for deltas, result, sample in zip(
-            bbox_pred.detach().split(counts), sampling_results, batch_data_samples, strict=True
-        ):
-            deltas = deltas[: len(result.pos_priors)]
-            if not self.bbox_head.reg_class_agnostic:
-                rows = torch.arange(len(deltas), device=deltas.device)
-                deltas = deltas.view(-1, self.bbox_head.num_classes, 4)[rows, result.pos_gt_labels]
-            boxes.append(
-                self.bbox_head.bbox_coder.decode(
-                    result.pos_priors, deltas, max_shape=sample.img_shape
-                )
-            )
-        return boxes
 
     def _predict_rois(
         self, x: tuple[Tensor, ...], rois: Tensor, labels: Tensor
