@@ -18,6 +18,7 @@ import mmcell.models.dense_nms
 import mmcell.models.detectors.center_keypoint_detector
 import mmcell.models.detectors.keypoint_graph_detector
 import mmcell.models.detectors.panoptic_cell_rcnn
+import mmcell.models.ignoring_assigner
 import mmcell.models.keypoint_heads.center_keypoint_head
 import mmcell.models.keypoint_heads.keypoint_graph_head
 import mmcell.models.keypoint_heads.keypoint_graph_mask_head

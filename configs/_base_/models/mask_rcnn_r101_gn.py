@@ -40,8 +40,8 @@ model = dict(
     ),
     train_cfg=dict(
         # Boxes that lie half inside an ignored object (iscrowd) are no background.
-        rpn=dict(assigner=dict(ignore_iof_thr=0.5)),
-        rcnn=dict(assigner=dict(ignore_iof_thr=0.5)),
+        rpn=dict(assigner=dict(type='IgnoringMaxIoUAssigner', ignore_iof_thr=0.5)),
+        rcnn=dict(assigner=dict(type='IgnoringMaxIoUAssigner', ignore_iof_thr=0.5)),
         rpn_proposal=dict(nms=nms),
     ),
     test_cfg=dict(

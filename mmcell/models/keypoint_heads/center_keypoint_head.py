@@ -84,7 +84,7 @@ class CenterKeypointHead(CenterNetHead):
         batch_img_metas: list[dict],
         batch_gt_instances_ignore: list[InstanceData] | None = None,
     ) -> dict[str, Tensor]:
-        """Losses of a batch, each divided by the number of its objects.
+        """Losses of a batch: means over its objects, the last two also over both coordinates.
 
         Args:
             heatmaps: one tensor, from :meth:`forward`, as the next two.

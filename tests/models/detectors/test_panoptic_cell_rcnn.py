@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 from mmdet.models.detectors import MaskRCNN
@@ -5,7 +6,7 @@ from mmdet.registry import MODELS
 from mmengine.structures import InstanceData
 
 from mmcell.models.detectors.panoptic_cell_rcnn import PanopticCellRCNN
-from mmcell.structures import RoiMasks
+from mmcell.structures import LabelMapMasks, RoiMasks
 
 MASK_RCNN_LOSSES = {'loss_rpn_cls', 'loss_rpn_bbox', 'loss_cls', 'loss_bbox', 'loss_mask'}
 PFFNET_LOSSES = MASK_RCNN_LOSSES | {
@@ -159,6 +160,14 @@ def test_boxes_inside_ignored_objects_are_no_background(tiny_model):
     for assigner in (model.rpn_head.assigner, model.roi_head.bbox_assigner):
         priors = InstanceData(priors=torch.tensor(boxes).float())
         assert assigner.assign(priors, objects, ignored).gt_inds.tolist() == [1, -1, 0]
+        everywhere = InstanceData(bboxes=torch.tensor([[0.0, 0, 100, 80]]))
+        assert assigner.assign(priors, objects, everywhere).gt_inds.tolist() == [1, -1, -1]
+        # The pixels of a crowd count, not the box around all of them.
+        label_map = np.zeros((80, 100), dtype=np.int32)
+        label_map[:60:4, :60], label_map[70:, 90:] = 1, 1
+        label_map[25:45, 25:37] = 1
+        everywhere.masks = LabelMapMasks.from_label_map(label_map)
+        assert assigner.assign(priors, objects, everywhere).gt_inds.tolist() == [1, -1, 0]
 
 
 def test_features_that_are_not_finite_are_refused(tiny_model, cells):
