@@ -34,7 +34,7 @@ def sample_windows(
     # The shorter side first: where it is too short to shrink, the longer one shrinks more.
     shorter = _spread(min(height, width), math.sqrt(max_pixels / (height * width)))
     taken = sum(end - start for start, end in shorter)
-    longer = _spread(max(height, width), max_pixels / (taken * max(height, width)))
+    longer = _spread(max(height, width), min(1.0, max_pixels / (taken * max(height, width))))
     rows, columns = (shorter, longer) if height <= width else (longer, shorter)
     return [(x1, y1, x2, y2) for y1, y2 in rows for x1, x2 in columns]
 

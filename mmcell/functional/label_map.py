@@ -136,9 +136,10 @@ def flatten_to_label_map(
     if min_visible > 0:
         total = torch.bincount(owner, minlength=num_masks)
         visible = torch.bincount(top, minlength=num_masks + 1)[rank]
-        doubtful = visible < min_visible * total
+        least = min_visible * total.double()  # 0.3 of 50 pixels is 15, not 15.000001
+        doubtful = visible < least
         if doubtful.any():
-            required = torch.where(doubtful, min_visible * total, 0)
+            required = torch.where(doubtful, least, 0)
             top = _drop_hidden(owner, flat, pixel_rank, required, num_pixels)
     lookup = torch.cat([order.new_zeros(1), order.flip(0) + 1]).int()
     return lookup.index_select(0, top)

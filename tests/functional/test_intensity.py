@@ -66,8 +66,9 @@ def test_small_images_are_measured_whole_and_large_ones_all_over():
     assert np.abs(centres[:32, 0] - (np.arange(32) + 0.5) * 100).max() <= 1
 
 
-def test_sample_of_a_narrow_image_stays_inside():
-    for size in ((1, 10**9), (10**9, 1), (3, 10**8)):
+def test_sample_stays_inside_narrow_images_and_those_that_are_hardly_too_large():
+    hardly = [(2048, 8192 + extra) for extra in (1, 8, 64, 65)] + [(1024, 16385), (100, 200_000)]
+    for size in ((1, 10**9), (10**9, 1), (3, 10**8), *hardly):
         windows = np.array(sample_windows(*size))
         areas = (windows[:, 2] - windows[:, 0]) * (windows[:, 3] - windows[:, 1])
         assert 0 < areas.sum() <= 2**24

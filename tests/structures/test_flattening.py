@@ -38,6 +38,15 @@ def test_mostly_hidden_predictions_are_dropped():
     assert set(np.unique(flatten_predictions(instances, min_visible=0.3))) == {0, 1}
 
 
+def test_a_prediction_of_which_exactly_the_least_part_is_visible_stays():
+    instances = squares([(0, 0, 7, 1), (0, 0, 2, 5)], [0.9, 0.8])  # hides 2 of 10
+    assert set(np.unique(flatten_predictions(instances, min_visible=0.8))) == {0, 1, 2}
+    boxes = torch.tensor([[0.0, 0, 50, 1], [0.0, 0, 35, 1]])  # 15 of 50 stay visible
+    masks = RoiMasks(boxes, torch.ones(2, 2, 2), image_size=(1, 60))
+    visible = masks.to_label_map(torch.tensor([0.5, 0.9]), min_visible=0.3)
+    assert set(np.unique(visible)) == {0, 1, 2}
+
+
 def test_nothing_predicted_is_an_empty_map():
     label_map = flatten_predictions(squares([], []))
     assert label_map.shape == (6, 8) and not label_map.any()
