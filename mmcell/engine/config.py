@@ -92,9 +92,9 @@ def walk_config(node: Any, path: str = '') -> Iterator[tuple[str, dict]]:
         yield from walk_config(child, f'{path}.{key}' if path else str(key))
 
 
-def cell_metrics(cfg: Config) -> list[dict]:
-    """The CellMetrics that a config is tested with."""
-    nodes = walk_config(cfg.get('test_evaluator') or {}, 'test_evaluator')
+def cell_metrics(cfg: Config, evaluator: str = 'test_evaluator') -> list[dict]:
+    """The CellMetrics that a config is tested or, by ``val_evaluator``, validated with."""
+    nodes = walk_config(cfg.get(evaluator) or {}, evaluator)
     return [node for _, node in nodes if node.get('type') in ('CellMetric', 'mmdet.CellMetric')]
 
 

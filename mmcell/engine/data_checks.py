@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from mmengine.config import Config
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
-from .config import package_dir, walk_config
-from .errors import DataError
+from mmcell.evaluation.cell_metric import CellMetric
+from mmcell.evaluation.ranked import RANKED_SCORES
+from mmcell.evaluation.registry import SCORES
+from mmcell.evaluation.summary import DEFAULT_SCORES
+
+from .config import cell_metrics, package_dir, walk_config
+from .errors import ConfigError, DataError
 
 # What numpy says when BaseDataset packs a list of no images.
 _MMENGINE_EMPTY = 'need at least one array to concatenate'
@@ -66,18 +73,57 @@ def build_dataloader(runner: Runner, name: str) -> None:
     _require_classes(runner, name)
 
 
+def require_best_score(cfg: Config) -> None:
+    """Check that validation gives the score that the best checkpoint is chosen by.
+
+    MMEngine would ask for it after the first validation, and end the training.
+
+    Raises:
+        ConfigError: It is a score of CellMetric's, which ``val_evaluator`` does not give.
+    """
+    chosen = (cfg.get('default_hooks', {}).get('checkpoint') or {}).get('save_best')
+    if cfg.get('val_dataloader') is None:
+        return
+    given = {
+        f'{metric.get("prefix") or CellMetric.default_prefix}/{score}'
+        for metric in cell_metrics(cfg, 'val_evaluator')
+        for score in _names_of_scores(metric.get('scores', DEFAULT_SCORES))
+    }
+    for name in [chosen] if isinstance(chosen, str) else chosen or ():
+        is_ours = name.startswith(f'{CellMetric.default_prefix}/')
+        if is_ours and re.sub('_(std|pooled)$', '', name) not in given:
+            others = f', but {", ".join(sorted(given))}' if given else ''
+            raise ConfigError(
+                f'default_hooks.checkpoint.save_best={name!r}: val_evaluator does not give this '
+                f'score{others}. Choose another one, or None.'
+            )
+
+
+def _names_of_scores(chosen: str | Sequence[str]) -> Iterable[str]:
+    names = [chosen] if isinstance(chosen, str) else chosen
+    return (*SCORES, *RANKED_SCORES) if 'all' in names else names
+
+
 def _require_classes(runner: Runner, name: str) -> None:
-    """Refuse more classes in the data than the head that names objects has."""
-    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-    head = getattr(getattr(model, 'roi_head', model), 'bbox_head', None)
-    number = getattr(head, 'num_classes', None)
+    """Refuse more classes in the data than a head of the model has."""
     metainfo = getattr(getattr(runner, name).dataset, 'metainfo', {})
     # Panoptic data sets also have classes of regions.
     classes = metainfo.get('thing_classes', metainfo.get('classes'))
-    if isinstance(number, int) and classes is not None and number < len(classes):
+    if classes is None:
+        return
+    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    head = getattr(getattr(model, 'roi_head', model), 'bbox_head', None)
+    numbers = {
+        f'{path}.num_classes': node['num_classes']
+        for path, node in walk_config(runner.cfg.model, 'model')
+        if 'num_classes' in node and 'rpn_head' not in path
+    } or {type(head).__name__: getattr(head, 'num_classes', None)}
+    small = [f'{k}={n}' for k, n in numbers.items() if isinstance(n, int) and n < len(classes)]
+    if small:
         raise DataError(
-            f'{name} has {len(classes)} classes, {", ".join(classes)}, but the model {number}: set '
-            f'num_classes of its heads, or metainfo=dict(classes=...) of the data sets.'
+            f'{name} has {len(classes)} classes, {", ".join(classes)}, but the model has '
+            f'{", ".join(small)}: set num_classes of its heads (KeypointGraphHead has one class), '
+            'or metainfo=dict(classes=...) of the data sets.'
         )
 
 

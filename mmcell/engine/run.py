@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from mmdet.utils import setup_cache_size_limit_of_dynamo
 from mmengine.config import Config
+from mmengine.dist import master_only
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
@@ -17,7 +18,8 @@ from mmcell.evaluation.dump_predictions import DumpPredictions
 from .bfloat16 import cpu_has_bfloat16
 from .checkpoints import find_resumable, require_checkpoint
 from .config import load_config, plain_build_errors
-from .data_checks import build_dataloader, require_annotations
+from .data_checks import build_dataloader, require_annotations, require_best_score
+from .device import choose_device
 from .errors import ConfigError
 from .hooks import MatchingCheckpointHook, OwnBestCheckpointHook, TimingHook
 from .launch import leave_processes, prepare_processes
@@ -54,6 +56,7 @@ def train(
     """
     cfg = _prepare(config, work_dir, overrides)
     require_annotations(cfg, 'train_dataloader', 'val_dataloader')
+    require_best_score(cfg)
     if amp:
         _use_mixed_precision(cfg)
     if auto_scale_lr:
@@ -62,7 +65,7 @@ def train(
         _resume(cfg, resume)
     prepare_processes(cfg, launcher)
     with plain_build_errors(cfg):
-        runner = _build_runner(cfg)
+        runner = _build_runner(cfg, _Runner)
         if cfg.get('resume'):
             runner.register_hook(MatchingCheckpointHook())
             runner.register_hook(OwnBestCheckpointHook())
@@ -88,7 +91,7 @@ def test(
     """Score a checkpoint on the test data of a config.
 
     Scores per image and their summary go beside the log, to ``work_dir/<start time>``, unless the
-    config's CellMetric names another ``out_dir``.
+    config's CellMetric names another ``out_dir``; so does the config.
 
     Args:
         config: The config that the checkpoint was trained with.
@@ -116,7 +119,7 @@ def test(
         _draw_predictions(cfg, show_dir)
     prepare_processes(cfg, launcher)
     with plain_build_errors(cfg):
-        runner = _build_runner(cfg)
+        runner = _build_runner(cfg, _TestRunner)
         runner.register_hook(MatchingCheckpointHook())
         build_dataloader(runner, 'test_dataloader')
         if out is not None:
@@ -132,6 +135,7 @@ def test(
 def _prepare(config: str | Path, work_dir: str | None, overrides: dict[str, Any] | None) -> Config:
     keep_freed_memory()
     setup_cache_size_limit_of_dynamo()
+    choose_device()
     with plain_build_errors(Config()):
         cfg = load_config(config, overrides)
     if work_dir is not None:
@@ -141,8 +145,29 @@ def _prepare(config: str | Path, work_dir: str | None, overrides: dict[str, Any]
     return cfg
 
 
-def _build_runner(cfg: Config) -> Runner:
-    return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+class _Runner(Runner):
+    """Leaves the config of an earlier training in ``work_dir`` alone until it is sure to go on."""
+
+    def dump_config(self) -> None:
+        """Not yet: the checkpoint may not fit."""
+
+    def load_or_resume(self) -> None:
+        """As in the parent; then the config is written."""
+        super().load_or_resume()
+        super().dump_config()
+
+
+class _TestRunner(Runner):
+    """Writes its config beside its log: that in ``work_dir`` is the training's."""
+
+    @master_only
+    def dump_config(self) -> None:
+        """To ``work_dir/<start time>``."""
+        self.cfg.dump(str(Path(self.log_dir, Path(self.cfg.filename).name)))
+
+
+def _build_runner(cfg: Config, kind: type[Runner]) -> Runner:
+    return RUNNERS.build(cfg) if 'runner_type' in cfg else kind.from_cfg(cfg)
 
 
 def _use_mixed_precision(cfg: Config) -> None:
@@ -199,3 +224,10 @@ def _draw_predictions(cfg: Config, show_dir: str) -> None:
     if hook is None:
         raise ConfigError('--show-dir needs a hook default_hooks.visualization in the config.')
     hook.update(draw=True, test_out_dir=show_dir)
+    # MMDetection's own draw full-size bitmaps alone, of images with 8 bits.
+    for node, theirs, ours in (
+        (hook, 'DetVisualizationHook', 'CellVisualizationHook'),
+        (cfg.get('visualizer') or {}, 'DetLocalVisualizer', 'CellVisualizer'),
+    ):
+        if node.get('type') in (theirs, f'mmdet.{theirs}'):
+            node['type'] = ours

@@ -136,7 +136,7 @@ class CellMetric(BaseMetric):
         if 'masks' not in pred:
             raise ValueError('no masks in pred_instances: CellMetric scores instance masks')
         size = tuple(sample['ori_shape'][:2])
-        gt_map = _gt_label_map(gt['masks'])
+        gt_map = gt_label_map(gt['masks'])
         if gt_map.shape != size:
             raise ValueError(
                 f'ground-truth masks are {gt_map.shape}, the image is {size} (height, width): put '
@@ -235,8 +235,15 @@ class CellMetric(BaseMetric):
         return metrics
 
 
-def _gt_label_map(masks: Any) -> npt.NDArray[np.int32]:
-    """(H, W) int32, k + 1 = object k; where objects overlap the earlier one wins."""
+def gt_label_map(masks: Any) -> npt.NDArray[np.int32]:
+    """Flatten annotated masks, mmcell's or MMDetection's.
+
+    Args:
+        masks: LabelMapMasks or BitmapMasks.
+
+    Returns:
+        (H, W) int32, k + 1 = object k; where objects overlap the earlier one wins.
+    """
     if hasattr(masks, 'to_label_map'):
         return masks.to_label_map()
     label_map = np.zeros((masks.height, masks.width), dtype=np.int32)

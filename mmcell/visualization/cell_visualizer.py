@@ -9,6 +9,7 @@ from mmdet.registry import VISUALIZERS
 from mmdet.structures import DetDataSample
 from mmengine.visualization import Visualizer
 
+from mmcell.evaluation.cell_metric import gt_label_map
 from mmcell.structures.flattening import flatten_predictions
 from mmcell.visualization.overlay import overlay_objects, overlay_pair, write_png
 
@@ -56,8 +57,8 @@ class CellVisualizer(Visualizer):
         Args:
             name: name under which the visualization backends store the picture.
             image: (H, W, 3) uint8, RGB, at the size of the data sample's masks.
-            data_sample: ``gt_instances.masks`` as LabelMapMasks, ``pred_instances`` with
-                ``scores`` and RoiMasks in ``masks``.
+            data_sample: ``gt_instances.masks`` as LabelMapMasks or BitmapMasks, ``pred_instances``
+                with ``scores`` and RoiMasks in ``masks``.
             draw_gt: whether to draw the annotations.
             draw_pred: whether to draw the predictions.
             show: open a window instead of storing.
@@ -71,7 +72,7 @@ class CellVisualizer(Visualizer):
         if data_sample is not None:
             title = Path(data_sample.metainfo.get('img_path') or '').name
             if draw_gt and 'masks' in data_sample.get('gt_instances', {}):
-                gt = data_sample.gt_instances.masks.to_label_map()
+                gt = gt_label_map(data_sample.gt_instances.masks)
             if draw_pred and 'masks' in data_sample.get('pred_instances', {}):
                 pred = flatten_predictions(
                     data_sample.pred_instances,

@@ -44,6 +44,30 @@ def test_scores_lie_beside_the_log_and_timing_beside_the_scores(trained, tmp_pat
     assert timing['seconds_per_image']['flattening']['median'] > 0
 
 
+def test_the_config_of_the_training_stays_and_that_of_the_test_lies_beside_its_log(trained):
+    config, checkpoint, _ = trained
+    kept = checkpoint.parent / 'trained.py'
+    before = kept.read_text()
+    run_test(config, checkpoint, overrides={'test_evaluator.score_threshold': 0.25})
+    assert kept.read_text() == before
+    assert any('0.25' in copy.read_text() for copy in checkpoint.parent.glob('*/trained.py'))
+
+
+def test_models_and_data_of_mmdetection_are_drawn(trained, tmp_path):
+    config, checkpoint, _ = trained
+    theirs = {
+        'visualizer.type': 'DetLocalVisualizer',
+        'default_hooks.visualization.type': 'DetVisualizationHook',
+        'test_dataloader.dataset.type': 'CocoDataset',
+        'test_dataloader.dataset.metainfo': dict(classes=('nucleus',)),
+        'test_dataloader.dataset.pipeline.2': dict(
+            type='LoadAnnotations', with_bbox=True, with_mask=True
+        ),
+    }
+    run_test(config, checkpoint, work_dir=str(tmp_path), overrides=theirs, show_dir='pictures')
+    assert len(list(tmp_path.glob('*/pictures/*.png'))) == 4
+
+
 def test_folder_that_the_config_names_is_kept(trained, tmp_path, monkeypatch):
     config, checkpoint, _ = trained
     monkeypatch.setattr('mmcell.engine.run.TimingHook', partial(TimingHook, warmup_images=1))

@@ -81,7 +81,26 @@ def test_command_line_says_an_error_in_one_line(tiny_config, capsys):
         (
             {'train_dataloader.dataset.metainfo': dict(classes=('nucleus', 'stroma'))},
             DataError,
-            'train_dataloader has 2 classes, nucleus, stroma, but the model 1: set num_classes',
+            r'train_dataloader has 2 classes, nucleus, stroma, but the model has '
+            r'model.roi_head.bbox_head.num_classes=1, .*mask_head.num_classes=1: set num_classes',
+        ),
+        (
+            {
+                'train_dataloader.dataset.metainfo': dict(classes=('nucleus', 'stroma')),
+                'model.roi_head.bbox_head.num_classes': 2,
+            },
+            DataError,
+            'but the model has model.roi_head.mask_head.num_classes=1: set num_classes',
+        ),
+        (
+            {'val_evaluator.scores': ['pq', 'dice']},
+            ConfigError,
+            "save_best='cell/aji': .* does not give this score, but cell/dice, cell/pq. Choose",
+        ),
+        (
+            {'val_evaluator.prefix': 'mine'},
+            ConfigError,
+            "save_best='cell/aji': .* does not give this score, but mine/aji, ",
         ),
         (
             {'train_dataloader.dataset.filter_cfg': dict(min_size=100)},
@@ -126,7 +145,17 @@ def test_resuming_from_another_architecture_is_refused(tiny_config, tmp_path):
     train(tiny_config('narrow', max_iters=2))
     wide = tiny_config('wide', model__roi_head__bbox_head__fc_out_channels=64)
     with pytest.raises(CheckpointError, match=r'6 of another shape \(roi_head.bbox_head.fc_cls'):
-        train(wide, resume=str(tmp_path / 'narrow' / 'iter_2.pth'))
+        train(wide, work_dir=str(tmp_path / 'narrow'), resume='auto')
+    # Nothing of the former training is replaced by one that does not begin.
+    assert (tmp_path / 'narrow' / 'narrow.py').is_file()
+    assert not (tmp_path / 'narrow' / 'wide.py').exists()
+
+
+def test_resuming_from_weights_alone_is_refused(tiny_config, tmp_path):
+    train(tiny_config('whole', max_iters=2, train_cfg__val_interval=2))
+    best = tmp_path / 'whole' / 'best_cell_aji_iter_2.pth'
+    with pytest.raises(CheckpointError, match=r'--resume needs .* load_from=CHECKPOINT'):
+        train(tiny_config('longer', max_iters=4), resume=str(best))
 
 
 def test_resuming_from_a_missing_checkpoint_is_refused(tiny_config, tmp_path):

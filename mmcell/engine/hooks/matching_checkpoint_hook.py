@@ -26,11 +26,13 @@ class MatchingCheckpointHook(Hook):
         """Compare the file with the model.
 
         Raises:
-            CheckpointError: Listing what is missing, unexpected or of another shape.
+            CheckpointError: Listing what is missing, unexpected or of another shape; or a training
+                is to go on from a file of weights alone.
         """
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         mismatch = describe_mismatch(model, checkpoint)
         if not mismatch:
+            self._require_state(runner, checkpoint)
             return
         origin = checkpoint.get('meta', {}).get('experiment_name')
         raise CheckpointError(
@@ -38,3 +40,13 @@ class MatchingCheckpointHook(Hook):
             f'{type(model).__name__} of this config: {mismatch}. Use the config it was trained '
             'with; to start a new training from it, use --cfg-options load_from=CHECKPOINT.'
         )
+
+    @staticmethod
+    def _require_state(runner: Runner, checkpoint: dict) -> None:
+        """Refuse to resume without the optimizer: the rate would start again from its warm-up."""
+        if runner.cfg.get('resume') and not {'optimizer', 'meta'} <= checkpoint.keys():
+            raise CheckpointError(
+                '--resume needs a checkpoint with the state of the training, as iter_N.pth and '
+                'epoch_N.pth are; best_*.pth are weights alone. Take the last of those, or start a '
+                'new training from this one with --cfg-options load_from=CHECKPOINT.'
+            )
