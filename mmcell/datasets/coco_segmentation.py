@@ -8,6 +8,9 @@ from pycocotools import mask as coco_mask
 
 from mmcell.functional.rle import Rle
 
+FINAL_OBJECTS = 'objects found by mmcell'
+"""The description in files of ``mmcell predict``: their objects have passed a threshold."""
+
 
 def segmentation_to_rle(segmentation: Any, size: tuple[int, int]) -> Rle:
     """Convert any COCO segmentation to a compressed RLE.

@@ -28,10 +28,9 @@ import click
 )
 @click.option(
     '--score-threshold',
-    default=0.5,
-    show_default=True,
     type=click.FloatRange(0, 1),
-    help='Predicted COCO objects of lower score are left out.',
+    help='Predicted COCO objects of lower score are left out. [default: 0.5; none of those that '
+    'mmcell predict wrote]',
 )
 def evaluate(
     gt: str,
@@ -40,7 +39,7 @@ def evaluate(
     out: Path | None,
     workers: int | None,
     subsets: Path | None,
-    score_threshold: float,
+    score_threshold: float | None,
 ) -> None:
     """Score the results of any tool.
 
@@ -69,6 +68,7 @@ def evaluate(
         read_subsets,
         score_pairs,
     )
+    from mmcell.evaluation.readers.files import SCORE_THRESHOLD
 
     with plain_errors():
         chosen = choose_scores(scores)
@@ -81,7 +81,8 @@ def evaluate(
             results = score_pairs(
                 matching.pairs, chosen, workers, on_done=lambda: progress.advance(task)
             )
-        options = {'gt': gt, 'pred': pred, 'score_threshold': score_threshold}
+        threshold = SCORE_THRESHOLD if score_threshold is None else score_threshold
+        options = {'gt': gt, 'pred': pred, 'score_threshold': threshold}
         evaluation = conclude(matching, results, chosen, out, members, options)
     click.echo(evaluation.text)
     if matching.ignored:

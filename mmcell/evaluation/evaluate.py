@@ -65,13 +65,14 @@ def choose_scores(names: str | None) -> tuple[str, ...]:
         raise UserError(f'--scores: {error}') from error
 
 
-def match_sides(gt: str | Path, pred: str | Path, score_threshold: float = 0.5) -> Matching:
+def match_sides(gt: str | Path, pred: str | Path, score_threshold: float | None = None) -> Matching:
     """Pair ground truth and predictions by the name of the image.
 
     Args:
         gt: a file, folder or pattern of ground truth.
         pred: the same of predictions.
-        score_threshold: predicted COCO objects with a score below it are left out, in [0, 1].
+        score_threshold: predicted COCO objects with a score below it are left out, in [0, 1]; None:
+            as in :func:`~mmcell.evaluation.readers.files.find_side`.
 
     Raises:
         UserError: If nothing is found on one side.

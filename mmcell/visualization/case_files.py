@@ -14,9 +14,6 @@ from mmcell.engine.errors import UserError
 from mmcell.evaluation.readers.files import Entry, Side, find_side, image_name
 from mmcell.visualization.cases import Case
 
-# Of predicted COCO objects, as mmcell evaluate has it by default.
-SCORE_THRESHOLD = 0.5
-
 
 class CaseFiles:
     """Finds the files of an image.
@@ -42,7 +39,7 @@ class CaseFiles:
         gt_side = _find(gt)
         self._gt = gt_side.entries
         self._predictions = {
-            method: _find(source, gt_side.coco_files, SCORE_THRESHOLD).entries
+            method: _find(source, gt_side.coco_files, None).entries
             for method, source in predictions.items()
         }
         places = (self._pictures, self._gt, *self._predictions.values())
@@ -81,7 +78,7 @@ class CaseFiles:
         return plain[0]
 
 
-def _find(source: str, coco_files: Sequence = (), score_threshold: float = 0.0) -> Side:
+def _find(source: str, coco_files: Sequence = (), score_threshold: float | None = 0.0) -> Side:
     try:
         side = find_side(source, coco_files, score_threshold)
     except ValueError as error:

@@ -26,6 +26,9 @@ from mmcell.evaluation.summary import DEFAULT_SCORES, DEFINITIONS
 from mmcell.functional.polygons import label_map_to_polygons
 from mmcell.functional.rle import label_map_to_rles
 from mmcell.functional.scores import aji, panoptic_quality
+from mmcell.inference.sources import ArraySource
+from mmcell.inference.writers import open_writers
+from mmcell.structures import FoundObjects
 
 SIZE = (24, 31)
 
@@ -345,6 +348,27 @@ def test_coco_results_with_scores_and_overlaps_are_reported(tmp_path):
     row = table(tmp_path / 'strict' / 'per_image.csv')[0]
     assert (row['n_pred'], row['n_detections'], row['pq']) == ('4', '5', '1.0')
     assert 'pred: 1 entries are left out' in strict.output
+
+
+@pytest.mark.parametrize(
+    ('written_by', 'asked', 'kept'),
+    [('mmcell', [], 2), ('mmcell', ['--score-threshold', 0.5], 1), ('others', [], 1)],
+)
+def test_objects_that_mmcell_predicted_have_passed_its_threshold(tmp_path, written_by, asked, kept):
+    labels = np.zeros((20, 30), np.int32)
+    labels[2:8, 2:8], labels[2:8, 20:28] = 1, 2
+    objects = FoundObjects.from_label_map(labels)
+    objects.scores[:] = [0.9, 0.35]
+    source = ArraySource(labels.astype(np.uint8), name='a')
+    with open_writers(['coco'], tmp_path, source) as writers:
+        writers.write(objects, source.read(0, 0, 30, 20), (0, 0))
+    pred = tmp_path / 'coco/a.json'
+    if written_by == 'others':
+        pred.write_text(pred.read_text().replace('objects found by mmcell', 'objects'))
+    tifffile.imwrite(tmp_path / 'a.tif', labels.astype(np.uint16))
+    result = run(tmp_path, '--out', tmp_path / 'out', *asked, gt='a.tif', pred='coco/a.json')
+    assert result.exit_code == 0, result.output
+    assert table(tmp_path / 'out/per_image.csv')[0]['n_pred'] == str(kept)
 
 
 def test_a_list_of_results_beside_two_coco_files_is_refused(tmp_path):

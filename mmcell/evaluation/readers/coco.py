@@ -6,7 +6,7 @@ from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mmcell.datasets.coco_segmentation import segmentation_to_rle
+from mmcell.datasets.coco_segmentation import FINAL_OBJECTS, segmentation_to_rle
 from mmcell.evaluation.readers.instances import Instances, Size, flatten
 from mmcell.evaluation.readers.json_files import load_json
 
@@ -34,11 +34,13 @@ class CocoFile(NamedTuple):
         images: id -> image.
         annotations: id of an image -> its annotations, in the order of the file.
         problem: what is wrong with some of the annotations, which are left out; '' for nothing.
+        is_final: ``mmcell predict`` wrote it: its objects have passed a threshold of scores.
     """
 
     images: dict[Any, CocoImage]
     annotations: dict[Any, list[Annotation]]
     problem: str = ''
+    is_final: bool = False
 
 
 def read_coco(path: Path, images: Mapping[Any, CocoImage] | None = None) -> CocoFile:
@@ -87,7 +89,9 @@ def read_coco(path: Path, images: Mapping[Any, CocoImage] | None = None) -> Coco
     if strays:
         problem = f'{len(strays)} annotations are of no known image, the first of image_id '
         problem += repr(strays[0])
-    return CocoFile(known, by_image, problem)
+    info = content.get('info') if isinstance(content, dict) else None
+    is_final = isinstance(info, dict) and info.get('description') == FINAL_OBJECTS
+    return CocoFile(known, by_image, problem, is_final)
 
 
 def read_coco_image(

@@ -27,6 +27,9 @@ _READERS: tuple[tuple[str, Callable[..., Instances], bool], ...] = (
 )
 _COCO = '.json'
 
+SCORE_THRESHOLD = 0.5
+"""Of predicted COCO objects, unless one is given: beta of PFFNet."""
+
 # What tools, and formats, append to an image's name.
 _ENDINGS = (
     *('_cp_masks', '_masks', '_mask', '_seg', '_rois', '_labels', '_label', '_instances'),
@@ -85,14 +88,15 @@ class Side(NamedTuple):
 def find_side(
     source: str | Path,
     coco_files: Sequence[Mapping[Any, CocoImage]] = (),
-    score_threshold: float = 0.0,
+    score_threshold: float | None = 0.0,
 ) -> Side:
     """Find the images of one side; only COCO files are read.
 
     Args:
         source: a file, a folder (what lies directly in it) or a pattern, ``'x/*_masks.tif'``.
         coco_files: of the other side; a list of COCO results refers to its only one.
-        score_threshold: COCO objects with a score below it are left out, in [0, 1].
+        score_threshold: COCO objects with a score below it are left out, in [0, 1]. None: below
+            0.5, but none of files by ``mmcell predict``, which has applied the model's.
 
     Raises:
         ValueError: If nothing is there.
@@ -150,13 +154,15 @@ def _add_coco(
     side: Side,
     path: Path,
     coco_files: Sequence[Mapping[Any, CocoImage]],
-    score_threshold: float,
+    score_threshold: float | None,
 ) -> None:
     # Ids of several files could clash.
     content = read_coco(path, coco_files[0] if len(coco_files) == 1 else None)
     side.coco_files.append(content.images)
     if content.problem:
         side.failures.append(Failure('', str(path), content.problem))
+    if score_threshold is None:
+        score_threshold = 0.0 if content.is_final else SCORE_THRESHOLD
     for image_id, image in content.images.items():
         annotations = content.annotations[image_id]
         load = partial(read_coco_image, image, annotations, score_threshold)

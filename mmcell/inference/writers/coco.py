@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from mmcell.datasets.coco_segmentation import FINAL_OBJECTS
 from mmcell.engine.errors import DataError
 from mmcell.inference.sources import output_name
 from mmcell.inference.writers.base import Batch, FileWriter, ImageContext
@@ -37,7 +38,7 @@ class CocoWriter(FileWriter):
         only = context.source.name == output_name(file) and file.suffix
         name = file.name if only else context.source.name + file.suffix
         head = {
-            'info': {'description': 'objects found by mmcell'},
+            'info': {'description': FINAL_OBJECTS},
             'images': [{'id': 1, 'file_name': name, 'height': height, 'width': width}],
             'categories': [{'id': k, 'name': name} for k, name in enumerate(context.classes, 1)],
         }
