@@ -56,7 +56,8 @@ class Scores:
         """Cells of the table."""
         # Of ratios of neighbours in time, so that a busy machine disturbs both.
         ratio = np.median(np.array(self.seconds) / np.array(baseline.seconds))
-        numbers = (np.mean(self.aji), np.mean(self.pq), average_precision(self.matches).mean())
+        ap = average_precision(self.matches).mean()
+        numbers = (np.nanmean(self.aji), np.nanmean(self.pq), ap)
         return (name, f'{ratio:.2f} x', str(self.count), *(f'{100 * n:.2f}' for n in numbers))
 
 

@@ -67,6 +67,7 @@ def overrides(data_root: Path, iterations: int, rate: float) -> dict[str, Any]:
             dict(type='PackDetInputs'),
         ],
         'val_dataloader.dataset.ann_file': 'annotations/train.json',
+        'val_dataloader.dataset.pipeline.1.scale_factor': 1.0,
         'val_evaluator': [dict(type='CellMetric')],
     }
     for loader in ('train_dataloader', 'val_dataloader'):

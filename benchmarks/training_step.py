@@ -20,7 +20,7 @@ from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
-from mmengine.runner import Runner
+from mmengine.runner import Runner, set_random_seed
 
 import mmcell.plugin  # noqa: F401
 from mmcell.engine.config import load_config
@@ -32,6 +32,7 @@ WARM_UP = 4
 
 def some_batches(config: Config, number: int) -> list[dict]:
     """The first batches of a config's training data, shuffled with seed 0."""
+    set_random_seed(0)  # crops and scales, too
     loader = config.train_dataloader
     loader.update(num_workers=0, persistent_workers=False)
     batches = iter(Runner.build_dataloader(loader, seed=0))

@@ -83,13 +83,23 @@ class Layout:
 
 
 def find_files(folder: Path, *suffixes: str) -> list[Path]:
-    """Files at any depth, sorted; hidden ones and what macOS adds to archives are passed over."""
+    """Files at any depth, sorted.
+
+    Passed over are hidden ones, what macOS adds to archives, and what a converter has written: its
+    folder may lie inside that of the source.
+    """
     return [
         path
         for path in sorted(folder.rglob('*'))
         if path.suffix.lower() in suffixes
         and not any(p.startswith(('.', '__MACOSX')) for p in path.relative_to(folder).parts)
+        and not _is_converted(path.parent)
     ]
+
+
+def _is_converted(folder: Path) -> bool:
+    names = ('images', 'annotations', 'splits')
+    return folder.name in names and all(folder.with_name(name).is_dir() for name in names)
 
 
 def require_images(images: object, folder: Path, expected: str) -> None:
@@ -180,6 +190,7 @@ def dsb2018_entries(folder: Path) -> Entries:
     entries = {
         images.parent.name: partial(_read_dsb2018, images.parent)
         for images in sorted([*folder.glob('*/images'), *folder.glob('*/*/images')])
+        if '__MACOSX' not in images.parts
     }
     if not entries:
         raise ValueError(f'{folder}: found no <id>/images folder, the layout of stage1_train')
@@ -187,14 +198,14 @@ def dsb2018_entries(folder: Path) -> Entries:
 
 
 def _read_dsb2018(folder: Path) -> CellImage:
-    images = sorted((folder / 'images').glob('*.png'))
+    images = _visible(folder / 'images', ('.png',))
     if len(images) != 1:
         raise ValueError(f'{folder / "images"} holds {len(images)} images, expected one')
     pixels = read_image(images[0])
     if not (folder / 'masks').is_dir():
         raise ValueError(f'{folder} has no folder masks')
     masks = []
-    for path in sorted((folder / 'masks').glob('*.png')):
+    for path in _visible(folder / 'masks', ('.png',)):
         mask = read_raw(path).pixels
         # Some tools save these masks in colour; an object is where any channel is set.
         mask = mask[:, :, :3].any(axis=2) if mask.ndim == 3 else mask > 0
@@ -229,13 +240,16 @@ def label_folder_entries(folder: Path) -> Entries:
         labels = by_stem(_visible(folder / 'masks', LABEL_SUFFIXES))
         expected = 'masks/{}.tif'
     else:
-        files = by_stem(_visible(folder, LABEL_SUFFIXES + IMAGE_SUFFIXES))
         labels = {
             stem.removesuffix(_MASK_ENDING): paths
-            for stem, paths in files.items()
+            for stem, paths in by_stem(_visible(folder, LABEL_SUFFIXES)).items()
             if stem.endswith(_MASK_ENDING)
         }
-        images = {s: paths for s, paths in files.items() if not s.endswith(_MASK_ENDING)}
+        images = {
+            stem: paths
+            for stem, paths in by_stem(_visible(folder, IMAGE_SUFFIXES)).items()
+            if not stem.endswith(_MASK_ENDING)
+        }
         expected = '{}' + _MASK_ENDING + '.tif'
     if not images or not labels:
         raise ValueError(
@@ -263,8 +277,8 @@ def _read_pair(
 ) -> CellImage:
     for kind, paths in (('image', images), ('annotation', annotations)):
         if len(paths) > 1:
-            names = ', '.join(path.name for path in paths)
-            raise ValueError(f'has {len(paths)} {kind}s, keep one of {names}')
+            names = ', '.join(map(str, paths))
+            raise ValueError(f'has {len(paths)} {kind}s, keep or rename one of {names}')
     if not annotations:
         raise ValueError(f'{images[0]} has no {expected}')
     if not images:

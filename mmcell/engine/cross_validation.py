@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -172,16 +173,17 @@ def _run_fold(cfg: Config, fold: int, amp: bool, processes: int) -> None:
     folder = Path(cfg.work_dir)
     # Beside the folder: MMEngine writes its own copy of the config into it.
     finished, file = folder / 'finished', folder.with_name(f'{folder.name}.py')
-    if file.is_file() and file.read_text(encoding='utf-8') != cfg.pretty_text:
+    text = _with_check_sums(cfg)
+    if file.is_file() and file.read_text(encoding='utf-8') != text:
         raise ConfigError(
-            f'{folder} holds results of another config ({file}); delete it, or give another '
-            '--work-dir.'
+            f'{folder} holds results of another config, or of folds drawn otherwise ({file}); '
+            'delete it, or give another --work-dir.'
         )
     if finished.is_file():
         print_log(f'fold {fold}: finished already, in {folder}')
         return
     folder.mkdir(parents=True, exist_ok=True)
-    file.write_text(cfg.pretty_text, encoding='utf-8')
+    file.write_text(text, encoding='utf-8')
     print_log(f'fold {fold}: training, in {folder}')
     _run('train', [str(file), '--resume', *(['--amp'] if amp else [])], fold, processes)
     checkpoint = find_resumable(folder)
@@ -190,6 +192,18 @@ def _run_fold(cfg: Config, fold: int, amp: bool, processes: int) -> None:
     print_log(f'fold {fold}: testing {checkpoint}')
     _run('test', [str(file), str(checkpoint)], fold, processes)
     finished.touch()
+
+
+def _with_check_sums(cfg: Config) -> str:
+    """The config, and a line about each annotation file: folds drawn anew are other folds."""
+    files = {
+        Path(node.get('data_root') or '', node['ann_file'])
+        for loader in ('train_dataloader', 'test_dataloader')
+        for _, node in walk_config(cfg[loader], loader)
+        if node.get('ann_file')
+    }
+    sums = [f'# {file}: CRC-32 {zlib.crc32(file.read_bytes()):08x}\n' for file in sorted(files)]
+    return ''.join([cfg.pretty_text, '\n', *sums])
 
 
 def _status(command: list[str]) -> int:

@@ -89,9 +89,9 @@ def require_best_score(cfg: Config) -> None:
         for metric in cell_metrics(cfg, 'val_evaluator')
         for score in _names_of_scores(metric.get('scores', DEFAULT_SCORES))
     }
+    ours = {f'{CellMetric.default_prefix}/{score}' for score in _names_of_scores('all')}
     for name in [chosen] if isinstance(chosen, str) else chosen or ():
-        is_ours = name.startswith(f'{CellMetric.default_prefix}/')
-        if is_ours and re.sub('_(std|pooled)$', '', name) not in given:
+        if re.sub('_(std|pooled)$', '', name) in ours - given:
             others = f', but {", ".join(sorted(given))}' if given else ''
             raise ConfigError(
                 f'default_hooks.checkpoint.save_best={name!r}: val_evaluator does not give this '

@@ -169,6 +169,8 @@ def _read_table(path: Path) -> tuple[dict[str, dict[str, float]], dict[str, tupl
                 if None in row or None in row.values():
                     raise UserError(f'{where}: expected {len(columns)} cells as in the heading')
                 image = image_name(row['image'])
+                if image in subsets and row.get('img_id'):  # of another folder
+                    image = f'{image} (id {row["img_id"]})'
                 if not image or image in subsets:
                     problem = 'is there already' if image else 'has no name'
                     raise UserError(f'{where}: image {row["image"]!r} {problem}')

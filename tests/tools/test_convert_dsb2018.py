@@ -44,6 +44,19 @@ def read(out, split):
     return json.loads((out / 'annotations' / f'{split}.json').read_text())
 
 
+def test_what_a_mac_adds_is_passed_over(command, tree, tmp_path):
+    shutil.copytree(tree / 'img3', tmp_path / '__MACOSX' / 'img3')
+    (tmp_path / '__MACOSX').rename(tree / '__MACOSX')
+    for name in ('images', 'masks'):
+        (tree / 'img4' / name / '._img4.png').write_bytes(b'Mac OS X')
+    for image in (tree / '__MACOSX').rglob('*.png'):
+        image.rename(image.with_name(f'._{image.name}'))
+    result = run(command, tree, '--out', tmp_path / 'out')
+    assert result.exit_code == 0, result.output
+    splits = (read(tmp_path / 'out', split)['images'] for split in ('train', 'val', 'test'))
+    assert sum(map(len, splits)) == 10
+
+
 def test_folder_is_converted_by_lists(command, tree, tmp_path):
     lists = tmp_path / 'lists'
     lists.mkdir()

@@ -11,6 +11,7 @@ import tifffile
 from click.testing import CliRunner
 from conversion import reported, stems, write_png, write_tiff
 
+from mmcell.datasets.layouts import find_files
 from mmcell.functional.rle import rles_to_label_map
 
 TOOL = Path(__file__).parents[2] / 'tools' / 'dataset_converters' / 'label_folder.py'
@@ -129,7 +130,7 @@ def test_every_kind_of_trouble_is_named_the_rest_is_converted(command, two_folde
     for stem, reason in (
         ('alone', 'has no label map masks/alone.tif; if it shows no objects'),
         ('orphan', 'has no image orphan'),
-        ('twice', 'has 2 images, keep one of twice.bmp, twice.png'),
+        ('twice', f'has 2 images, keep or rename one of {images}/twice.bmp, {images}/twice.png'),
         ('small', 'is (9, 14) (height, width), its image (10, 14)'),
         ('float', 'holds float32, expected integers'),
         ('broken', 'cannot be decoded'),
@@ -138,6 +139,30 @@ def test_every_kind_of_trouble_is_named_the_rest_is_converted(command, two_folde
         (line,) = [line for line in lines if line.startswith(f'left out {stem}: ')]
         assert reason in line
     assert len(converted(tmp_path / 'out')) == 5
+
+
+def test_one_folder_takes_neither_jpeg_for_labels_nor_arrays_for_images(command, tmp_path):
+    root = tmp_path / 'cells'
+    root.mkdir()
+    for name in ('a', 'b'):
+        cv2.imwrite(str(root / f'{name}.png'), GRAY)
+        cv2.imwrite(str(root / f'{name}_masks.png'), LABELS)
+    np.save(root / 'a_seg.npy', LABELS)  # Cellpose's
+    cv2.imwrite(str(root / 'c.png'), GRAY)
+    cv2.imwrite(str(root / 'c_masks.jpg'), LABELS.astype(np.uint8))
+    result = run(command, root, '--out', tmp_path / 'out')
+    assert result.exit_code == 1
+    (line,) = [line for line in result.output.splitlines() if line.startswith('left out')]
+    assert line.startswith('left out c: ') and 'has no label map c_masks.tif' in line
+    assert sorted(converted(tmp_path / 'out')) == ['a.png', 'b.png']
+
+
+def test_what_a_converter_wrote_is_no_source(tmp_path):
+    for name in ('raw/images/a.png', 'raw/b.png', 'raw/out/images/c.png', 'raw/out/splits/d.png'):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / 'raw/out/annotations').mkdir()
+    assert [path.name for path in find_files(tmp_path / 'raw', '.png')] == ['b.png', 'a.png']
 
 
 def test_category_and_lists_are_honoured(command, two_folders, tmp_path):

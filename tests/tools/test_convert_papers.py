@@ -469,4 +469,4 @@ def test_same_image_in_two_folders_is_refused(tmp_path):
     result = convert('kumar', tmp_path / 'in', tmp_path / 'out')
     assert result.exit_code == 1
     (line,) = reported(result, 'left out')
-    assert line.startswith(f'{KUMAR_NAMES[0]}: has 2 images, keep one of ')
+    assert line.startswith(f'{KUMAR_NAMES[0]}: has 2 images, keep or rename one of ')

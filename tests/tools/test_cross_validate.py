@@ -75,7 +75,7 @@ def config(tiny_config, folded, tmp_path):
 
 
 def test_every_fold_is_trained_tested_and_pooled_and_finished_ones_are_left_alone(
-    config, in_process, tmp_path, capfd
+    config, folded, in_process, tmp_path, capfd
 ):
     work_dir = tmp_path / 'cv'
     arguments = [str(config), '--folds', '2', '--work-dir', str(work_dir)]
@@ -123,6 +123,11 @@ def test_every_fold_is_trained_tested_and_pooled_and_finished_ones_are_left_alon
 
     with pytest.raises(ConfigError, match='fold1 holds results of another config'):
         cross_validate(config, 2, work_dir=work_dir)
+    # Folds drawn anew, under the same names.
+    annotations = folded / 'annotations'
+    (annotations / 'fold1_train.json').write_text((annotations / 'fold2_train.json').read_text())
+    with pytest.raises(ConfigError, match='or of folds drawn otherwise'):
+        cross_validate(config, 2, work_dir=work_dir, overrides=overrides)
 
 
 def test_folds_are_checked_before_anything_runs(config, folded, tmp_path):

@@ -20,7 +20,7 @@ class RAFF(BaseModule):
     """Residual attention feature fusion on the finest level of the neck (P2).
 
     P2 is brought to the size of the image and to one channel per class, the masks predicted for
-    the positive RoIs are fused in at their RoIs, and two convolutions (3x3, 1x1; a leaky
+    the positive RoIs are fused in at these, and two convolutions (3x3, 1x1; a leaky
     ReLU between) turn the result into scores. Their loss teaches semantics to the mask generator.
     Training only.
 
