@@ -22,6 +22,10 @@ LABEL_SUFFIXES = ('.png', '.npy', *TIFF_SUFFIXES)
 _LARGEST_CRUMB_PX = 4
 
 
+class ForegroundMaskError(ValueError):
+    """All objects of a file have the same value."""
+
+
 def read_label_map(path: str | PathLike[str], *, in_pieces: bool = False) -> npt.NDArray[np.int64]:
     """Read a label map.
 
@@ -37,8 +41,8 @@ def read_label_map(path: str | PathLike[str], *, in_pieces: bool = False) -> npt
     Raises:
         FileNotFoundError: If there is no such file.
         OSError: If the file cannot be decoded.
-        ValueError: If it holds colours, fractions, negative numbers, a stack, or one value for many
-            separate objects.
+        ForegroundMaskError: If it holds one value for many separate objects.
+        ValueError: If it holds colours, fractions, negative numbers or a stack.
     """
     path = Path(path)
     return check_label_map(_read_values(path), path, in_pieces=in_pieces)
@@ -216,8 +220,8 @@ def _is_one_object(foreground: np.ndarray) -> bool:
     return not crumbs or bool(crumbs[-1] <= min(_LARGEST_CRUMB_PX, largest // 10))
 
 
-def _foreground_only(path: Path, value: str) -> ValueError:
-    return ValueError(
+def _foreground_only(path: Path, value: str) -> ForegroundMaskError:
+    return ForegroundMaskError(
         f'{path}: is a foreground mask (everything is {value}), expected a different number for '
         'each object; label its pieces, e.g. with skimage.measure.label'
     )

@@ -350,6 +350,21 @@ def test_coco_results_with_scores_and_overlaps_are_reported(tmp_path):
     assert 'pred: 1 entries are left out' in strict.output
 
 
+def test_an_only_object_in_pieces_is_one_beside_files_that_number_theirs(tmp_path):
+    pieces = np.zeros(SIZE, np.uint16)
+    pieces[2:6, 2:9], pieces[12:20, 4:9] = 1, 1
+    for side in ('gt', 'pred'):
+        write_tif(tmp_path / side / 'pieces.tif', pieces)
+    alone = run(tmp_path, '--out', tmp_path / 'alone')
+    assert alone.exit_code == 1 and 'is a foreground mask (everything is 1)' in alone.output
+    for side in ('gt', 'pred'):
+        write_tif(tmp_path / side / 'other.tif', labels_of(0))
+    result = run(tmp_path, '--out', tmp_path / 'out')
+    assert result.exit_code == 0, result.output
+    rows = {row['image']: row for row in table(tmp_path / 'out/per_image.csv')}
+    assert (rows['pieces']['n_gt'], rows['pieces']['pq']) == ('1', '1.0')
+
+
 @pytest.mark.parametrize(
     ('written_by', 'asked', 'kept'),
     [('mmcell', [], 2), ('mmcell', ['--score-threshold', 0.5], 1), ('others', [], 1)],

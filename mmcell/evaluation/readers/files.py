@@ -27,6 +27,9 @@ _READERS: tuple[tuple[str, Callable[..., Instances], bool], ...] = (
 )
 _COCO = '.json'
 
+# So many label maps of a side are asked whether they number their objects.
+_COMPARED_FILES = 20
+
 SCORE_THRESHOLD = 0.5
 """Of predicted COCO objects, unless one is given: beta of PFFNet."""
 
@@ -102,7 +105,9 @@ def find_side(
         ValueError: If nothing is there.
     """
     side = Side({}, [], [], [])
-    for path in _files(source):
+    files = _files(source)
+    some = [path for path in files if path.name.lower().endswith(LABEL_SUFFIXES)][:_COMPARED_FILES]
+    for path in files:
         if path.name.lower().endswith(_COCO):
             try:
                 _add_coco(side, path, coco_files, score_threshold)
@@ -112,7 +117,10 @@ def find_side(
         fitting = [found for found in _READERS if path.name.lower().endswith(found[0])]
         if fitting:
             _, reader, stores_size = fitting[0]
-            entry = Entry(str(path), partial(reader, path), stores_size)
+            load = partial(reader, path)
+            if reader is read_label_file:
+                load = partial(load, others=some)
+            entry = Entry(str(path), load, stores_size)
             side.entries.setdefault(image_name(path.name), []).append(entry)
         else:
             side.ignored.append(path)
