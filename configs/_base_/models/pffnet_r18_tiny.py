@@ -1,6 +1,5 @@
 # A small PFFNet that trains from scratch on two CPU cores.
-# Heads so narrow that a step costs what Mask R-CNN's does: wider ones see fewer iterations in the
-# same time, which costs more than they gain (benchmarks/training_step.py).
+# Narrower heads would hardly save time (benchmarks/training_step.py).
 _base_ = './mask_rcnn_r18_tiny.py'
 
 num_classes = 1
@@ -15,13 +14,13 @@ model = dict(
             type='DualModalMaskHead',
             num_classes=num_classes,
             in_channels=channels,
-            conv_channels=32,
+            conv_channels=64,
             norm_cfg=norm_cfg,
         ),
         mask_quality_head=dict(
             type='MaskQualityHead',
             in_channels=channels,
-            conv_channels=16,
+            conv_channels=32,
             fc_channels=128,
             norm_cfg=norm_cfg,
         ),
