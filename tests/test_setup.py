@@ -239,7 +239,8 @@ def test_a_virtual_environment_of_another_python_is_not_mixed(project, scripts, 
 
 def test_make_goes_on_with_the_python_of_the_virtual_environment(tmp_path):
     shutil.copy(ROOT / 'Makefile', tmp_path)
-    environment = {name: value for name, value in os.environ.items() if name != 'PYTHON'}
+    outer = ('PYTHON', 'MAKEFLAGS', 'MAKELEVEL', 'MFLAGS')  # tests are run by make
+    environment = {name: value for name, value in os.environ.items() if name not in outer}
     command = ['make', '--dry-run', 'setup']
 
     def interpreter():

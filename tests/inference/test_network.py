@@ -5,7 +5,6 @@ import torch
 
 from mmcell.engine.config import package_dir
 from mmcell.engine.errors import CheckpointError, ConfigError
-from mmcell.inference import network as network_module
 from mmcell.inference.network import NetworkSpec, find_config, load_network, sha256
 
 
@@ -47,7 +46,7 @@ def test_a_file_that_is_no_config_is_named(files, tmp_path):
 
 
 def test_auto_takes_the_accelerator(files, monkeypatch):
-    monkeypatch.setattr(network_module, 'get_device', lambda: 'meta')
+    monkeypatch.setattr('mmcell.engine.device.get_device', lambda: 'meta')
     assert load(*files, device='auto').device.type == 'meta'
 
 
