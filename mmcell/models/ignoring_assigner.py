@@ -10,6 +10,8 @@ from mmdet.registry import TASK_UTILS
 from mmengine.structures import InstanceData
 from torch import Tensor
 
+from mmcell.evaluation.cell_metric import gt_label_map
+
 
 @TASK_UTILS.register_module()
 class IgnoringMaxIoUAssigner(MaxIoUAssigner):
@@ -44,9 +46,7 @@ class IgnoringMaxIoUAssigner(MaxIoUAssigner):
             return self.iou_calculator(priors, ignored.bboxes, mode='iof').amax(1)
         # Sums of pixels above and left of each corner: a box is four of them.
         inside = torch.zeros(ignored.masks.height + 1, ignored.masks.width + 1)
-        for k in range(len(ignored)):
-            mask = torch.from_numpy(ignored.masks[k].to_ndarray()[0] > 0)
-            inside[1:, 1:].masked_fill_(mask, 1)
+        inside[1:, 1:] = torch.from_numpy(gt_label_map(ignored.masks) > 0)
         sums = inside.double().cumsum(0).cumsum(1).to(priors.device)
         limit = priors.new_tensor([ignored.masks.width, ignored.masks.height] * 2)
         x1, y1, x2, y2 = priors.round().clamp(min=0).minimum(limit).long().unbind(1)
