@@ -42,10 +42,11 @@ class RoiMasksMaskScoringRoIHead(RoiMasksMixin, MaskScoringRoIHead):
     def _add_predictions(
         self,
         results: InstanceData,
+        mask_boxes: Tensor,
         image_size: tuple[int, int],
         mask_probs: Tensor,
         mask_iou: Tensor,
     ) -> None:
         """Store masks and ``mask_scores``."""
-        super()._add_predictions(results, image_size, mask_probs)
+        super()._add_predictions(results, mask_boxes, image_size, mask_probs)
         results.mask_scores = results.scores * mask_iou

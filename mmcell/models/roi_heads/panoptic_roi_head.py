@@ -129,11 +129,12 @@ class PanopticRoIHead(RoiMasksRoIHead):
     def _add_predictions(
         self,
         results: InstanceData,
+        mask_boxes: Tensor,
         image_size: tuple[int, int],
         mask_probs: Tensor,
         quality: Tensor | None = None,
     ) -> None:
         """Store masks and, with a quality head, ``mask_scores``: s_conf = s_cls * s_qua (eq. 6)."""
-        super()._add_predictions(results, image_size, mask_probs)
+        super()._add_predictions(results, mask_boxes, image_size, mask_probs)
         if quality is not None:
             results.mask_scores = results.scores * quality

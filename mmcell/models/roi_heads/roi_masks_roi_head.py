@@ -27,8 +27,13 @@ class RoiMasksMixin:
     head that predicts more than its mask head does extends :meth:`_predict_rois` and, if that is
     more than masks, :meth:`_add_predictions`.
 
-    ``test_cfg`` may have ``mask_score_weight``, 0 (the default) to 1, with which scores follow the
-    masks: see :func:`~mmcell.models.mask_rescoring.rescore_by_masks`.
+    ``test_cfg`` may have
+
+    - ``mask_score_weight``, 0 (the default) to 1, with which scores follow the masks: see
+      :func:`~mmcell.models.mask_rescoring.rescore_by_masks`;
+    - ``mask_enlarge``, at least 1 (the default): a factor on both sides of the boxes that masks are
+      predicted in, around their centers, so that a mask is not cut where its box is a little small.
+      ``bboxes`` are not changed.
     """
 
     def _bbox_forward(self, x: tuple[Tensor, ...], rois: Tensor) -> dict:
@@ -56,10 +61,16 @@ class RoiMasksMixin:
             rescale: give boxes and masks in pixels of the original images.
 
         Raises:
-            ValueError: If levels have NaN or infinite values, which would give no objects.
+            ValueError: If levels have NaN or infinite values, which would give no objects; or
+                ``mask_enlarge`` is below 1.
         """
         check_finite_maps(x, batch_img_metas, 'features')
-        rois = bbox2roi([results.bboxes for results in results_list])
+        enlarge = self.test_cfg.get('mask_enlarge', 1.0)
+        mask_boxes = [
+            _enlarged(results.bboxes, enlarge, img_meta['img_shape'][:2])
+            for results, img_meta in zip(results_list, batch_img_metas, strict=True)
+        ]
+        rois = bbox2roi(mask_boxes)
         labels = torch.cat([results.labels for results in results_list])
         parts = [
             self._predict_rois(x, *batch)
@@ -74,14 +85,13 @@ class RoiMasksMixin:
                 'model.test_cfg.rcnn.max_per_img',
                 img_meta,
             )
-            image_size = img_meta['img_shape'][:2]
+            image_size, boxes = img_meta['img_shape'][:2], mask_boxes[i]
             if rescale:
-                results.bboxes = results.bboxes / results.bboxes.new_tensor(
-                    img_meta['scale_factor']
-                ).repeat(2)
+                scale = boxes.new_tensor(img_meta['scale_factor']).repeat(2)
+                results.bboxes, boxes = results.bboxes / scale, boxes / scale
                 image_size = img_meta['ori_shape'][:2]
             mine = {name: values.split(counts)[i] for name, values in predictions.items()}
-            self._add_predictions(results, image_size, **mine)
+            self._add_predictions(results, boxes, image_size, **mine)
         weight = self.test_cfg.get('mask_score_weight', 0.0)
         return [rescore_by_masks(results, weight) for results in results_list]
 
@@ -93,10 +103,14 @@ class RoiMasksMixin:
         return {'mask_probs': self.foreground_probs(mask_logits, labels)}
 
     def _add_predictions(
-        self, results: InstanceData, image_size: tuple[int, int], mask_probs: Tensor
+        self,
+        results: InstanceData,
+        mask_boxes: Tensor,
+        image_size: tuple[int, int],
+        mask_probs: Tensor,
     ) -> None:
-        """Store the predictions of one image's RoIs with its detections."""
-        results.masks = RoiMasks(results.bboxes, mask_probs, image_size)
+        """Store the predictions of one image's RoIs, ``mask_boxes`` (n, 4), with its detections."""
+        results.masks = RoiMasks(mask_boxes, mask_probs, image_size)
 
     def foreground_probs(self, mask_logits: Tensor, labels: Tensor) -> Tensor:
         """Pick the channel of each RoI's class: (n, C, M, M) and (n,) to (n, M, M) float32."""
@@ -105,6 +119,18 @@ class RoiMasksMixin:
         first = int(getattr(self.mask_head, 'has_background_channel', False))
         rows = torch.arange(len(labels), device=labels.device)
         return mask_logits[rows, labels + first].float().sigmoid()
+
+
+def _enlarged(boxes: Tensor, factor: float, image_size: tuple[int, int]) -> Tensor:
+    """(N, 4) boxes with sides ``factor`` times as long, cut off at the image's border."""
+    if not factor >= 1:
+        raise ValueError(f'mask_enlarge must be at least 1, got {factor}')
+    if factor == 1:
+        return boxes
+    more = (boxes[:, 2:] - boxes[:, :2]) * (factor - 1) / 2
+    height, width = image_size
+    limit = boxes.new_tensor([width, height, width, height])
+    return torch.cat([boxes[:, :2] - more, boxes[:, 2:] + more], dim=1).clamp(min=0).minimum(limit)
 
 
 @MODELS.register_module()

@@ -218,8 +218,11 @@ def test_prediction_has_boxes_scores_and_masks_in_their_boxes(tiny_model, predic
         assert len(found) > 0
         assert isinstance(found.masks, RoiMasks)
         assert found.masks.image_size == sample.ori_shape == (32, 32)
-        assert found.masks.boxes.equal(found.bboxes)
         assert (found.bboxes >= 0).all() and (found.bboxes <= 32).all()
+        # Tiny models predict masks in somewhat larger boxes.
+        assert (found.masks.boxes[:, :2] <= found.bboxes[:, :2]).all()
+        assert (found.masks.boxes[:, 2:] >= found.bboxes[:, 2:]).all()
+        assert (found.masks.boxes >= 0).all() and (found.masks.boxes <= 32).all()
         assert ((found.mask_scores > 0) & (found.mask_scores < found.scores)).all()
         assert 'pred_sem_seg' not in sample
 

@@ -132,7 +132,7 @@ def test_quality_looks_at_the_same_roi(head_and_levels):
     head, levels = head_and_levels
     for image, found in enumerate(predict(head, levels, rescale=False)):
         for k in range(len(found)):
-            roi = torch.cat([torch.tensor([float(image)]), found.bboxes[k]])[None]
+            roi = torch.cat([torch.tensor([float(image)]), found.masks.boxes[k]])[None]
             parts = head._mask_forward(levels, roi)
             probs = parts['mask_preds'][:, 1].sigmoid()
             quality = head.mask_quality_head(parts['mask_feats'], probs).sigmoid()

@@ -167,6 +167,44 @@ def test_scores_may_follow_the_masks(head_and_levels):
         torch.testing.assert_close(found.scores, scores.sort(descending=True).values)
 
 
+def test_masks_may_be_predicted_in_larger_boxes(head_and_levels):
+    head, levels = head_and_levels
+    head.test_cfg.mask_enlarge = 1.5
+    for rescale in (False, True):
+        results = head.predict_mask(levels, METAS, detections(), rescale=rescale)
+        for image, (found, before, meta) in enumerate(
+            zip(results, detections(), METAS, strict=True)
+        ):
+            height, width = meta['img_shape']
+            x1, y1, x2, y2 = before.bboxes.T
+            quarter_x, quarter_y = (x2 - x1) / 4, (y2 - y1) / 4
+            larger = torch.stack(
+                [
+                    (x1 - quarter_x).clamp(min=0),
+                    (y1 - quarter_y).clamp(min=0),
+                    (x2 + quarter_x).clamp(max=width),
+                    (y2 + quarter_y).clamp(max=height),
+                ],
+                dim=1,
+            )
+            rois = torch.cat([torch.full((len(larger), 1), float(image)), larger], dim=1)
+            logits = head._mask_forward(levels, rois)['mask_preds']
+            scale = torch.tensor(meta['scale_factor']).repeat(2) if rescale else 1
+            torch.testing.assert_close(found.bboxes, before.bboxes / scale)
+            torch.testing.assert_close(found.masks.boxes, larger / scale)
+            torch.testing.assert_close(
+                found.masks.probs, head.foreground_probs(logits, before.labels)
+            )
+
+
+@pytest.mark.parametrize('factor', [0.99, 0.0, float('nan')])
+def test_boxes_of_masks_may_not_shrink(head_and_levels, factor):
+    head, levels = head_and_levels
+    head.test_cfg.mask_enlarge = factor
+    with pytest.raises(ValueError, match=f'mask_enlarge must be at least 1, got {factor}'):
+        head.predict_mask(levels, METAS, detections())
+
+
 @pytest.mark.parametrize(('limit', 'named'), [(4, True), (3, True), (5, False), (-1, False)])
 def test_image_file_that_reaches_the_limit_of_detections_is_named(
     head_and_levels, monkeypatch, limit, named
