@@ -28,6 +28,7 @@ from mmcell.evaluation.summary import (
 from mmcell.functional.overlap import OverlapTable, overlap_table
 from mmcell.functional.rle import rles_to_label_map
 from mmcell.functional.scores import panoptic_quality
+from mmcell.structures.label_map_masks import gt_label_map
 
 
 @METRICS.register_module()
@@ -233,23 +234,6 @@ class CellMetric(BaseMetric):
             write_summary(self.out_dir, results, summary)
             logger.info(f'Scores per image and their summary are in {self.out_dir}')
         return metrics
-
-
-def gt_label_map(masks: Any) -> npt.NDArray[np.int32]:
-    """Flatten annotated masks, mmcell's or MMDetection's.
-
-    Args:
-        masks: LabelMapMasks or BitmapMasks.
-
-    Returns:
-        (H, W) int32, k + 1 = object k; where objects overlap the earlier one wins.
-    """
-    if hasattr(masks, 'to_label_map'):
-        return masks.to_label_map()
-    label_map = np.zeros((masks.height, masks.width), dtype=np.int32)
-    for k in reversed(range(len(masks.masks))):
-        label_map[masks.masks[k] > 0] = k + 1
-    return label_map
 
 
 def _class_sums(

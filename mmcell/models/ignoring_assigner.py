@@ -10,7 +10,7 @@ from mmdet.registry import TASK_UTILS
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from mmcell.evaluation.cell_metric import gt_label_map
+from mmcell.structures.label_map_masks import gt_label_map
 
 
 @TASK_UTILS.register_module()

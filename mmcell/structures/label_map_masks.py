@@ -311,3 +311,20 @@ def _unsupported(operation: str) -> NotImplementedError:
         f'LabelMapMasks cannot {operation}: use RandomFlip, RandomRotate90, Resize, RandomCrop or '
         'Pad, or load with LoadAnnotations(with_mask=True), which makes full-size bitmaps'
     )
+
+
+def gt_label_map(masks: LabelMapMasks | BitmapMasks) -> npt.NDArray[np.int32]:
+    """Flatten annotated masks, mmcell's or MMDetection's.
+
+    Args:
+        masks: of one image.
+
+    Returns:
+        (H, W) int32, k + 1 = object k; where objects overlap the earlier one wins.
+    """
+    if isinstance(masks, LabelMapMasks):
+        return masks.to_label_map()
+    label_map = np.zeros((masks.height, masks.width), dtype=np.int32)
+    for k in reversed(range(len(masks.masks))):
+        label_map[masks.masks[k] > 0] = k + 1
+    return label_map

@@ -9,8 +9,8 @@ from mmdet.registry import VISUALIZERS
 from mmdet.structures import DetDataSample
 from mmengine.visualization import Visualizer
 
-from mmcell.evaluation.cell_metric import gt_label_map
 from mmcell.structures.flattening import flatten_predictions
+from mmcell.structures.label_map_masks import gt_label_map
 from mmcell.visualization.overlay import overlay_objects, overlay_pair, write_png
 
 
