@@ -48,6 +48,22 @@ def test_column_and_row_are_convolved_in_both_orders():
     assert shapes == [(3, 2, 5, 1), (3, 3, 1, 5), (3, 2, 1, 5), (3, 3, 5, 1)]
 
 
+@pytest.mark.parametrize('kernel_size', [1, 3, 5])
+@pytest.mark.parametrize('size', [(7, 5), (2, 9), (1, 1)])
+def test_one_pass_is_the_sum_of_both_orders(kernel_size, size):
+    torch.manual_seed(0)
+    layer = GlobalConvolution(3, 2, kernel_size).double()
+    x = torch.randn(2, 3, *size, dtype=torch.float64, requires_grad=True)
+    both = layer.column_row(x) + layer.row_column(x)
+    torch.testing.assert_close(layer(x), both)
+    inputs = (x, *layer.parameters())
+    weights = torch.randn_like(both)
+    torch.testing.assert_close(
+        torch.autograd.grad((layer(x) * weights).sum(), inputs),
+        torch.autograd.grad((both * weights).sum(), inputs),
+    )
+
+
 def test_boundary_refinement_without_weights_changes_nothing():
     block = BoundaryRefinement(3)
     for parameter in block.parameters():
