@@ -24,7 +24,7 @@ from mmengine.runner import Runner, set_random_seed
 
 import mmcell.plugin  # noqa: F401
 from mmcell.engine.config import load_config
-from mmcell.engine.memory import keep_freed_memory
+from mmcell.engine.memory import keep_freed_memory, keep_generated_kernels
 from mmcell.engine.options import add_config_options
 
 WARM_UP = 4
@@ -57,6 +57,7 @@ def main() -> None:
     add_device(parser)
     args, threads = parse_options(parser)
     keep_freed_memory()
+    keep_generated_kernels()
     init_default_scope('mmdet')
 
     configs = [load_config(path, args.cfg_options) for path in args.configs]

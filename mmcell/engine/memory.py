@@ -1,9 +1,10 @@
-"""Keep freed memory in the process, and garbage collection away from what is there to stay."""
+"""Keep freed memory and generated kernels; garbage collection away from what is there to stay."""
 
 from __future__ import annotations
 
 import ctypes
 import gc
+import os
 import sys
 
 # glibc's mallopt parameters (malloc.h).
@@ -33,6 +34,18 @@ def keep_freed_memory() -> bool:
         (_ARENA_MAX, 1),  # one heap: only the main one can grow without mapping
     )
     return all(libc.mallopt(parameter, value) == 1 for parameter, value in settings)
+
+
+def keep_generated_kernels() -> None:
+    """Let oneDNN keep the kernels that it generates, one for every shape of a layer's input.
+
+    It keeps 1,024. The heads of an R-CNN get another number of RoIs in each step of a training and
+    soon have met more shapes: kernels are thrown away and generated again, at a millisecond each,
+    about 14 in a step of tiny PFFNet. Its peak memory does not change: 2 GB after 240 steps.
+
+    To be called before the first layer runs. A capacity set in the environment stays.
+    """
+    os.environ.setdefault('ONEDNN_PRIMITIVE_CACHE_CAPACITY', '16384')
 
 
 def spare_what_is_loaded() -> None:

@@ -23,7 +23,7 @@ from .device import choose_device
 from .errors import ConfigError
 from .hooks import MatchingCheckpointHook, OwnBestCheckpointHook, TimingHook
 from .launch import leave_processes, prepare_processes
-from .memory import keep_freed_memory
+from .memory import keep_freed_memory, keep_generated_kernels
 
 
 def train(
@@ -134,6 +134,7 @@ def test(
 
 def _prepare(config: str | Path, work_dir: str | None, overrides: dict[str, Any] | None) -> Config:
     keep_freed_memory()
+    keep_generated_kernels()
     setup_cache_size_limit_of_dynamo()
     choose_device()
     with plain_build_errors(Config()):
