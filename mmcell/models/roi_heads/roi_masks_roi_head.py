@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from mmdet.models.roi_heads import StandardRoIHead
 from mmdet.registry import MODELS
-from mmdet.structures.bbox import bbox2roi
+from mmdet.structures.bbox import HorizontalBoxes, bbox2roi
 from mmengine.structures import InstanceData
 from torch import Tensor
 
@@ -127,10 +127,10 @@ def _enlarged(boxes: Tensor, factor: float, image_size: tuple[int, int]) -> Tens
         raise ValueError(f'mask_enlarge must be at least 1, got {factor}')
     if factor == 1:
         return boxes
-    more = (boxes[:, 2:] - boxes[:, :2]) * (factor - 1) / 2
-    height, width = image_size
-    limit = boxes.new_tensor([width, height, width, height])
-    return torch.cat([boxes[:, :2] - more, boxes[:, 2:] + more], dim=1).clamp(min=0).minimum(limit)
+    larger = HorizontalBoxes(boxes, clone=True)
+    larger.resize_((factor, factor))
+    larger.clip_(image_size)
+    return larger.tensor
 
 
 @MODELS.register_module()
