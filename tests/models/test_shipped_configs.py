@@ -58,7 +58,15 @@ def test_config_trains_a_step_and_predicts_masks_in_boxes(
         assert (found.bboxes[:, :2] < center).all() and (center < found.bboxes[:, 2:]).all()
     else:
         enlarge = cfg.test_cfg.get('rcnn', {}).get('mask_enlarge', 1.0)
-        assert found.masks.boxes.equal(found.bboxes) == (enlarge == 1)
+        if enlarge == 1:
+            assert found.masks.boxes.equal(found.bboxes)
+        else:
+            center = (found.bboxes[:, :2] + found.bboxes[:, 2:]) / 2
+            half = enlarge * (found.bboxes[:, 2:] - center)
+            larger = torch.cat([center - half, center + half], dim=1)
+            side = found.masks.image_size[0]
+            assert found.masks.image_size == (side, side)
+            torch.testing.assert_close(found.masks.boxes, larger.clamp(0, side))
 
 
 def test_small_rivals_are_trained_as_pffnet():

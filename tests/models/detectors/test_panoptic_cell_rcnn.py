@@ -212,17 +212,14 @@ def test_without_semantic_heads_it_is_mmdetections_mask_rcnn(tiny_model, losses_
 
 
 def test_prediction_has_boxes_scores_and_masks_in_their_boxes(tiny_model, predictions_of):
-    model = tiny_model(num_classes=3)
+    model = tiny_model(num_classes=3, changes={'test_cfg.rcnn.mask_enlarge': 1.0})
     for sample in predictions_of(model, scale_factor=2.0, num_classes=3):
         found = sample.pred_instances
         assert len(found) > 0
         assert isinstance(found.masks, RoiMasks)
         assert found.masks.image_size == sample.ori_shape == (32, 32)
+        assert found.masks.boxes.equal(found.bboxes)
         assert (found.bboxes >= 0).all() and (found.bboxes <= 32).all()
-        # Tiny models predict masks in somewhat larger boxes.
-        assert (found.masks.boxes[:, :2] <= found.bboxes[:, :2]).all()
-        assert (found.masks.boxes[:, 2:] >= found.bboxes[:, 2:]).all()
-        assert (found.masks.boxes >= 0).all() and (found.masks.boxes <= 32).all()
         assert ((found.mask_scores > 0) & (found.mask_scores < found.scores)).all()
         assert 'pred_sem_seg' not in sample
 
