@@ -14,6 +14,7 @@ from mmcell.engine.errors import ConfigError, DataError, UserError
 from mmcell.engine.run import test as run_test
 from mmcell.engine.run import train
 from mmcell.evaluation.summary import score_image, summarize, write_summary
+from mmcell.visualization.cell_visualizer import CellVisualizer
 
 TOOL = Path(__file__).parents[2] / 'tools' / 'cross_validate.py'
 
@@ -41,6 +42,8 @@ def in_process(monkeypatch):
 
     def status(command):
         tool, config, *rest = command[1:]
+        # MMEngine names them by the second, and a new process has none.
+        CellVisualizer._instance_dict.clear()
         if Path(tool).name == 'train.py':
             assert rest == ['--resume']
             train(config, resume='auto')
