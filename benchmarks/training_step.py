@@ -18,6 +18,7 @@ import torch
 from common import Report, add_device, parse_options, where
 from mmdet.registry import MODELS
 from mmengine.config import Config
+from mmengine.logging import MessageHub
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner, set_random_seed
@@ -67,7 +68,9 @@ def main() -> None:
     for batch in batches[:WARM_UP]:
         for step in steps:
             step(batch)
-    for batch in batches:
+    for iteration, batch in enumerate(batches):
+        # As Runner does: with semantic_interval not all iterations cost the same.
+        MessageHub.get_current_instance().update_info('iter', iteration)
         for i, step in enumerate(steps):
             start = time.perf_counter()
             step(batch)

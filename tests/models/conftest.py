@@ -8,6 +8,7 @@ import torch
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmengine.config import Config, ConfigDict
+from mmengine.logging import MessageHub
 from mmengine.registry import DefaultScope
 from mmengine.structures import InstanceData, PixelData
 from torch import nn
@@ -93,9 +94,10 @@ def cells() -> Callable[..., dict]:
 
 @pytest.fixture
 def losses_of(cells) -> Callable[..., dict]:
-    """``losses_of(model, **cells)``: preprocess a batch of cells and give its losses."""
+    """``losses_of(model, iteration=0, **cells)``: preprocess a batch of cells, give its losses."""
 
-    def losses(model: nn.Module, **kwargs: Any) -> dict:
+    def losses(model: nn.Module, iteration: int = 0, **kwargs: Any) -> dict:
+        MessageHub.get_current_instance().update_info('iter', iteration)
         torch.manual_seed(1)  # the samplers draw
         data = model.data_preprocessor(cells(**kwargs), training=True)
         return model(**data, mode='loss')

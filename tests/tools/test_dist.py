@@ -1,4 +1,5 @@
 import json
+import math
 import os
 import subprocess
 import sys
@@ -6,10 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmengine.config import Config
 
 from mmcell.engine.run import train
 
 TOOLS = Path(__file__).parents[2] / 'tools'
+CONFIGS = TOOLS.parent / 'configs'
 # SGD at a constant rate: the losses of an iteration show the weights that the last one left.
 PLAIN_SGD = {
     'optim_wrapper__optimizer': dict(type='SGD', lr=0.05),
@@ -61,6 +64,35 @@ def test_two_processes_train_like_one_with_twice_the_batch(tiny_config, tmp_path
         for name in ('one', 'two')
     ]
     torch.testing.assert_close(weights[1], weights[0], rtol=1e-4, atol=1e-5)
+
+
+def test_two_processes_learn_semantics_in_every_second_iteration(tiny_config, shrink, tmp_path):
+    """In the others no gradient reaches the semantic heads."""
+    model = Config.fromfile(CONFIGS / '_base_' / 'models' / 'pffnet_r18_tiny.py').model
+    config = tiny_config(
+        'two',
+        batch_size=1,
+        model=dict(shrink(model), _delete_=True, semantic_interval=2),
+        find_unused_parameters=True,
+        custom_hooks=[dict(type='RecordHook', path=str(tmp_path / 'two'))],
+        train_dataloader__dataset__pipeline=[
+            dict(type='LoadCellImage'),
+            dict(type='LoadCellAnnotations'),
+            dict(type='SemanticFromInstances'),
+            dict(type='PackDetInputs', meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape')),
+        ],
+    )
+    run = subprocess.run(
+        [TOOLS / 'dist_train.sh', config, '2'],
+        capture_output=True,
+        text=True,
+        env={**os.environ, 'CUDA_VISIBLE_DEVICES': '', 'PYTHON': sys.executable},
+    )
+    assert run.returncode == 0, run.stderr
+    for rank in (0, 1):
+        log = _log(tmp_path / 'two', rank)
+        assert ['loss_semantic' in line['losses'] for line in log] == [True, False, True, False]
+        assert all(math.isfinite(line['losses']['loss']) for line in log)
 
 
 def test_two_processes_score_like_one(trained, tmp_path):

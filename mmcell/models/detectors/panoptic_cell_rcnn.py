@@ -8,6 +8,7 @@ import torch
 from mmdet.models.detectors import TwoStageDetector
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
+from mmengine.logging import MessageHub
 from mmengine.structures import InstanceData, PixelData
 from torch import Tensor
 
@@ -37,11 +38,16 @@ class PanopticCellRCNN(TwoStageDetector):
             (:class:`RAFF`); needs a :class:`PanopticRoIHead`.
         loss_consistency: config of the loss between both semantic predictions
             (:class:`SemanticConsistencyLoss`); needs both heads.
+        semantic_interval: the semantic heads learn in every ``semantic_interval``-th iteration, the
+            first one among them; the others take less time. Above 1, distributed training needs
+            ``find_unused_parameters = True`` in the config. Not in the paper; known as lazy
+            regularisation (Karras et al., StyleGAN2, CVPR 2020, section 3.1).
         **kwargs: as in MMDetection's ``TwoStageDetector``.
 
     Raises:
-        ValueError: If ``loss_consistency`` is given without both semantic heads, or
-            ``instance_semantic_head`` without a :class:`PanopticRoIHead`.
+        ValueError: If ``loss_consistency`` is given without both semantic heads,
+            ``instance_semantic_head`` without a :class:`PanopticRoIHead`, or ``semantic_interval``
+            is below 1.
 
     Source: Liu et al., PFFNet, IEEE TIP 30 (2021) 2045-2059, fig. 1 and eq. 5.
     """
@@ -52,6 +58,7 @@ class PanopticCellRCNN(TwoStageDetector):
         semantic_head: dict | None = None,
         instance_semantic_head: dict | None = None,
         loss_consistency: dict | None = None,
+        semantic_interval: int = 1,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -62,6 +69,9 @@ class PanopticCellRCNN(TwoStageDetector):
             )
         if loss_consistency and not (semantic_head and instance_semantic_head):
             raise ValueError('loss_consistency needs semantic_head and instance_semantic_head')
+        if semantic_interval < 1:
+            raise ValueError(f'semantic_interval must be at least 1, got {semantic_interval}')
+        self.semantic_interval = semantic_interval
 
         def build(config: dict | None) -> torch.nn.Module | None:
             return MODELS.build(config) if config else None
@@ -94,13 +104,17 @@ class PanopticCellRCNN(TwoStageDetector):
             ``loss_rpn_cls``, ``loss_rpn_bbox``, ``loss_cls``, ``loss_bbox``, ``loss_mask``,
             ``loss_mask_quality``, ``loss_semantic`` (semantic branch), ``loss_instance_semantic``
             (instance branch) and ``loss_consistency``: the nine terms of eq. 5, as far as their
-            heads are configured; beside them the accuracy ``acc`` of the box head.
+            heads are configured and, the last three, the iteration is one of those with semantic
+            losses; beside them the accuracy ``acc`` of the box head.
         """
         features, levels = self._extract_levels(batch_inputs)
         losses, proposals = self._rpn_loss_and_proposals(levels, batch_data_samples)
         image_size = tuple(batch_inputs.shape[-2:])
+        # Of the running iteration, so that a resumed training goes on in step.
+        iteration = MessageHub.get_current_instance().get_info('iter', 0)
+        with_semantics = iteration % self.semantic_interval == 0
         fused = scores = None
-        if self.instance_semantic_head is None:
+        if self.instance_semantic_head is None or not with_semantics:
             losses.update(self.roi_head.loss(levels, proposals, batch_data_samples))
         else:
             roi_losses, instances = self.roi_head.loss_and_instances(
@@ -108,7 +122,7 @@ class PanopticCellRCNN(TwoStageDetector):
             )
             losses.update(roi_losses)
             fused = self.instance_semantic_head(levels[0], instances, image_size)
-        if self.semantic_head is not None:
+        if self.semantic_head is not None and with_semantics:
             scores = self._semantic_scores(features, levels, image_size)
 
         if fused is not None or scores is not None:

@@ -9,12 +9,8 @@ from mmcell.models.detectors.panoptic_cell_rcnn import PanopticCellRCNN
 from mmcell.structures import LabelMapMasks, RoiMasks
 
 MASK_RCNN_LOSSES = {'loss_rpn_cls', 'loss_rpn_bbox', 'loss_cls', 'loss_bbox', 'loss_mask'}
-PFFNET_LOSSES = MASK_RCNN_LOSSES | {
-    'loss_mask_quality',
-    'loss_semantic',
-    'loss_instance_semantic',
-    'loss_consistency',
-}
+SEMANTIC_LOSSES = {'loss_semantic', 'loss_instance_semantic', 'loss_consistency'}
+PFFNET_LOSSES = MASK_RCNN_LOSSES | {'loss_mask_quality'} | SEMANTIC_LOSSES
 CELL_RCNN_V2 = {  # replacement instead of RAFF, no quality, no consistency, weights of 1
     'roi_head.mask_quality_head': None,
     'instance_semantic_head.mode': 'replacement',
@@ -92,6 +88,17 @@ def test_every_parameter_gets_a_gradient(tiny_model, losses_of, num_classes):
     total(model, losses_of(model, num_classes=num_classes)).backward()
     without = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()]
     assert without == []
+
+
+def test_semantics_are_learned_in_every_nth_iteration(tiny_model, losses_of):
+    always = losses_of(tiny_model(changes={'semantic_interval': 1}))
+    assert set(always) == PFFNET_LOSSES | {'acc'}
+    model = tiny_model(changes={'semantic_interval': 3})
+    for iteration in range(7):
+        losses = losses_of(model, iteration=iteration)
+        semantic = set() if iteration % 3 else SEMANTIC_LOSSES
+        assert set(losses) == MASK_RCNN_LOSSES | {'loss_mask_quality', 'acc'} | semantic
+        torch.testing.assert_close(losses, {name: always[name] for name in losses})
 
 
 def test_ten_steps_lower_the_loss_of_a_batch(tiny_model, losses_of):
@@ -279,6 +286,11 @@ def test_semantic_map_of_a_model_without_semantic_branch_is_refused(tiny_model, 
 def test_consistency_without_both_heads_is_refused(tiny_model, missing):
     with pytest.raises(ValueError, match='needs semantic_head and instance_semantic_head'):
         tiny_model(changes={missing: None})
+
+
+def test_semantic_interval_below_one_is_refused(tiny_model):
+    with pytest.raises(ValueError, match='semantic_interval must be at least 1, got 0'):
+        tiny_model(changes={'semantic_interval': 0})
 
 
 def test_missing_semantic_target_is_refused_with_the_remedy(tiny_model, cells):
