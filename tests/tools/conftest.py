@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from mmengine.config import Config
+from mmengine.logging import MMLogger
 
 from mmcell.engine.run import train
 from mmcell.visualization.cell_visualizer import CellVisualizer
@@ -160,10 +161,20 @@ def probes(tmp_path_factory):
         yield
 
 
+def _forget_runs() -> None:
+    """MMEngine names them by the second: another within it would log and draw into the first's."""
+    for logger in MMLogger._instance_dict.values():
+        for handler in logger.handlers:
+            handler.close()
+    for kind in (CellVisualizer, MMLogger):
+        kind._instance_dict.clear()
+
+
 @pytest.fixture(autouse=True)
-def forget_visualizers():
-    """MMEngine names runs by the second; a second run within it must not get the first's."""
-    CellVisualizer._instance_dict.clear()
+def forget_runs() -> Callable[[], None]:
+    """Between runs of one test, ``forget_runs()``."""
+    _forget_runs()
+    return _forget_runs
 
 
 @pytest.fixture(scope='session')
@@ -193,4 +204,5 @@ def trained(tmp_path_factory, tiny_coco, shrink) -> tuple[Path, Path, float]:
     )
     aji = train(config).message_hub.get_scalar('val/cell/aji').current()
     assert aji > 0  # else an untested network would be as good
+    _forget_runs()
     return config, folder / 'trained' / 'iter_2.pth', aji

@@ -14,7 +14,6 @@ from mmcell.engine.errors import ConfigError, DataError, UserError
 from mmcell.engine.run import test as run_test
 from mmcell.engine.run import train
 from mmcell.evaluation.summary import score_image, summarize, write_summary
-from mmcell.visualization.cell_visualizer import CellVisualizer
 
 TOOL = Path(__file__).parents[2] / 'tools' / 'cross_validate.py'
 
@@ -37,13 +36,12 @@ def folded(tmp_path, tiny_coco):
 
 
 @pytest.fixture
-def in_process(monkeypatch):
+def in_process(monkeypatch, forget_runs):
     """Trainings and tests run here instead of in processes that import everything again."""
 
     def status(command):
         tool, config, *rest = command[1:]
-        # MMEngine names them by the second, and a new process has none.
-        CellVisualizer._instance_dict.clear()
+        forget_runs()
         if Path(tool).name == 'train.py':
             assert rest == ['--resume']
             train(config, resume='auto')
