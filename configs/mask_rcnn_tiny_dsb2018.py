@@ -6,6 +6,6 @@ _base_ = [
     '_base_/default_runtime.py',
 ]
 
-# The time of pffnet_tiny_dsb2018.py's 10,000 on processors with bfloat16, where its steps are
-# 1.37 times as long (docs/results.md).
+# The time of pffnet_tiny_dsb2018.py's 13,100 on processors with bfloat16, where its steps are
+# 1.06 times as long (benchmarks/training_step.py).
 train_cfg = dict(max_iters=14000, val_interval=2000)

@@ -6,4 +6,4 @@ _base_ = [
     '_base_/default_runtime.py',
 ]
 
-train_cfg = dict(max_iters=10000, val_interval=2000)
+train_cfg = dict(max_iters=13100, val_interval=2000)

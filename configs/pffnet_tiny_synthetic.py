@@ -1,5 +1,5 @@
-# PFFNet on generated cells, a few minutes on two CPU cores: the demo. Small crops, few RoIs and
-# narrow heads make a training step short.
+# PFFNet on generated cells, a few minutes on two CPU cores: the demo. Small crops and few RoIs make
+# a training step short.
 _base_ = [
     '_base_/models/pffnet_r18_tiny.py',
     '_base_/datasets/synthetic.py',
@@ -7,10 +7,7 @@ _base_ = [
     '_base_/default_runtime.py',
 ]
 
-model = dict(
-    roi_head=dict(mask_head=dict(conv_channels=32), mask_quality_head=dict(conv_channels=16)),
-    train_cfg=dict(rcnn=dict(sampler=dict(num=64))),
-)
+model = dict(train_cfg=dict(rcnn=dict(sampler=dict(num=64))))
 
 train_pipeline = [
     *_base_.load,

@@ -85,4 +85,4 @@ def test_small_rivals_are_trained_as_pffnet():
         assert settings(rival) == expected
     # Mask R-CNN: for the same time, measured where the ratio favours it.
     assert settings('mask_rcnn')[1:] == expected[1:]
-    assert (expected[0], settings('mask_rcnn')[0]) == (10000, 14000)
+    assert (expected[0], settings('mask_rcnn')[0]) == (13100, 14000)
