@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -68,6 +69,10 @@ def leave_interpreter() -> None:
     of a training that has ended well.
     """
     if any(variable in os.environ for variable, _ in _RANK_VARIABLES.values()):
+        # Data workers, which Python would have ended on its own way out, stay for ever otherwise.
+        for worker in multiprocessing.active_children():
+            worker.terminate()
+            worker.join()
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(0)

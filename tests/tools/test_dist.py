@@ -95,6 +95,19 @@ def test_two_processes_learn_semantics_in_every_second_iteration(tiny_config, sh
         assert all(math.isfinite(line['losses']['loss']) for line in log)
 
 
+def test_data_workers_end_with_the_training(tiny_config):
+    """They hold the pipes of their parent: where they stay, what reads its output never ends."""
+    workers = {'train_dataloader__num_workers': 2, 'train_dataloader__persistent_workers': True}
+    run = subprocess.run(
+        [TOOLS / 'dist_train.sh', tiny_config('working', batch_size=1, **workers), '2'],
+        capture_output=True,
+        text=True,
+        env={**os.environ, 'CUDA_VISIBLE_DEVICES': '', 'PYTHON': sys.executable},
+        timeout=120,
+    )
+    assert run.returncode == 0, run.stderr
+
+
 def test_two_processes_score_like_one(trained, tmp_path):
     config, checkpoint, score = trained
     run = subprocess.run(
