@@ -1,17 +1,15 @@
 import json
 import math
-import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 from mmengine.config import Config
+from processes import TOOLS, run_tool
 
 from mmcell.engine.run import train
 
-TOOLS = Path(__file__).parents[2] / 'tools'
 CONFIGS = TOOLS.parent / 'configs'
 # SGD at a constant rate: the losses of an iteration show the weights that the last one left.
 PLAIN_SGD = {
@@ -40,14 +38,7 @@ def test_two_processes_train_like_one_with_twice_the_batch(tiny_config, tmp_path
 
     train(config('one', batch_size=2))
     two = config('two', batch_size=1)
-    run = subprocess.run(
-        [TOOLS / 'dist_train.sh', two, '2'],
-        capture_output=True,
-        text=True,
-        # Tests run on the CPU wherever they run.
-        env={**os.environ, 'CUDA_VISIBLE_DEVICES': '', 'PYTHON': sys.executable},
-    )
-    assert run.returncode == 0, run.stderr
+    run_tool('dist_train.sh', two, '2')
 
     one = _log(tmp_path / 'one', 0)
     ranks = [_log(tmp_path / 'two', rank) for rank in (0, 1)]
@@ -82,13 +73,7 @@ def test_two_processes_learn_semantics_in_every_second_iteration(tiny_config, sh
             dict(type='PackDetInputs', meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape')),
         ],
     )
-    run = subprocess.run(
-        [TOOLS / 'dist_train.sh', config, '2'],
-        capture_output=True,
-        text=True,
-        env={**os.environ, 'CUDA_VISIBLE_DEVICES': '', 'PYTHON': sys.executable},
-    )
-    assert run.returncode == 0, run.stderr
+    run_tool('dist_train.sh', config, '2')
     for rank in (0, 1):
         log = _log(tmp_path / 'two', rank)
         assert ['loss_semantic' in line['losses'] for line in log] == [True, False, True, False]
@@ -98,26 +83,14 @@ def test_two_processes_learn_semantics_in_every_second_iteration(tiny_config, sh
 def test_data_workers_end_with_the_training(tiny_config):
     """They hold the pipes of their parent: where they stay, what reads its output never ends."""
     workers = {'train_dataloader__num_workers': 2, 'train_dataloader__persistent_workers': True}
-    run = subprocess.run(
-        [TOOLS / 'dist_train.sh', tiny_config('working', batch_size=1, **workers), '2'],
-        capture_output=True,
-        text=True,
-        env={**os.environ, 'CUDA_VISIBLE_DEVICES': '', 'PYTHON': sys.executable},
-        timeout=120,
-    )
-    assert run.returncode == 0, run.stderr
+    config = tiny_config('working', batch_size=1, **workers)
+    run_tool('dist_train.sh', config, '2', timeout=120)
 
 
 def test_two_processes_score_like_one(trained, tmp_path):
     config, checkpoint, score = trained
-    run = subprocess.run(
-        [TOOLS / 'dist_test.sh', config, checkpoint, '2', '--work-dir', tmp_path],
-        capture_output=True,
-        text=True,
-        env={**os.environ, 'CUDA_VISIBLE_DEVICES': '', 'PYTHON': sys.executable},
-    )
-    assert run.returncode == 0, run.stderr
-    assert f'cell/aji: {score:.4f}' in run.stdout
+    output = run_tool('dist_test.sh', config, checkpoint, '2', '--work-dir', tmp_path)
+    assert f'cell/aji: {score:.4f}' in output
 
 
 @pytest.mark.parametrize('tool', ['dist_train.sh', 'dist_test.sh', 'slurm_train.sh'])

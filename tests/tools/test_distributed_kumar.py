@@ -1,9 +1,6 @@
 """The commands of the documentation on Kumar: converted, trained and tested by two processes."""
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import cv2
@@ -11,6 +8,7 @@ import numpy as np
 import pytest
 from conversion import KUMAR_NAMES, aperio, convert, write_tiff
 from mmengine.config import Config
+from processes import run_tool
 
 from mmcell.datasets.paper_layouts import KUMAR_ORGANS
 
@@ -60,20 +58,6 @@ def options_of(node, original, path):
     return [o for key, old in keys.items() for o in options_of(node[key], old, f'{path}.{key}')]
 
 
-def run(folder, tool, *arguments):
-    """Run a tool of two processes in ``folder``, on the CPU; its whole output."""
-    done = subprocess.run(
-        [ROOT / 'tools' / tool, *arguments],
-        cwd=folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env={**os.environ, 'CUDA_VISIBLE_DEVICES': '', 'PYTHON': sys.executable},
-    )
-    assert done.returncode == 0, done.stdout
-    return done.stdout
-
-
 def printed_scores(table):
     """Number of images and mean AJI per subset; its name stands below its scores."""
     images, aji = {}, {}
@@ -94,10 +78,10 @@ def test_pffnet_trains_and_is_scored_on_seen_and_unseen_organs(tmp_path, shrink)
     shipped = Config.fromfile(CONFIG).model
     narrow = options_of(shrink(Config.fromfile(CONFIG).model), shipped, 'model')
     options = ['--cfg-options', *narrow, *FEW, *SHORT]
-    log = run(tmp_path, 'dist_train.sh', CONFIG, '2', *options)
+    log = run_tool('dist_train.sh', CONFIG, '2', *options, cwd=tmp_path)
     assert f'Iter(train) [{ITERATIONS}/{ITERATIONS}]' in log
     checkpoint = tmp_path / 'work_dirs' / 'pffnet_kumar' / f'iter_{ITERATIONS}.pth'
-    table = run(tmp_path, 'dist_test.sh', CONFIG, checkpoint, '2', *options)
+    table = run_tool('dist_test.sh', CONFIG, checkpoint, '2', *options, cwd=tmp_path)
     assert 'Iter(test) [7/7]' in table  # half of the images each
 
     images, aji = printed_scores(table)
