@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -52,14 +53,14 @@ def tiff_images(path: Path) -> list[StoredImages]:
         ValueError: If it encodes colours in a way that would look wrong, or is part of a set.
     """
     with decoding(path, 'TIFF'), tifffile.TiffFile(path) as tiff:
-        described = [
-            (number, series, _pixel_size(tiff, number), _channel_names(tiff, number))
-            for number, series in enumerate(tiff.series)
-        ]
-        for _, series, _, _ in described:
+        described = []
+        for series, ome in zip(tiff.series, _ome_pixels(tiff), strict=True):
             _require_complete(series)
+            described.append(
+                (series, _pixel_size(tiff, series, ome), _channel_names(tiff, series, ome))
+            )
     images = []
-    for number, series, pixel_size, names in described:
+    for number, (series, pixel_size, names) in enumerate(described):
         keyframe = series.keyframe
         if number and (keyframe.is_reduced or series.name.casefold() in _SIDE_PICTURES):
             continue
@@ -111,6 +112,8 @@ def _whole(series: tifffile.TiffPageSeries) -> npt.NDArray[Any]:
 
 def _require_complete(series: tifffile.TiffPageSeries) -> None:
     """Raise an EOFError if the file ends before its pixels do."""
+    if series.is_multifile:
+        return  # offsets are of several files, none of which will be read
     needed = 0
     for level in series.levels:
         if level.dataoffset is not None:
@@ -138,6 +141,12 @@ def _require_readable(path: Path, series: tifffile.TiffPageSeries) -> None:
         raise ValueError(
             f'{path}: is one file of an OME-TIFF that spreads over several; save it as one file'
         )
+    missing = sum(page is None for page in series._pages)
+    if missing:
+        raise ValueError(
+            f'{path}: {missing} of the {len(series._pages)} planes of its metadata are not in this '
+            'file, as in an OME-TIFF that spreads over several; save it as one file'
+        )
 
 
 def _sample_kinds(keyframe: tifffile.TiffPage) -> tuple[int, bool | None]:
@@ -153,18 +162,19 @@ def _sample_kinds(keyframe: tifffile.TiffPage) -> tuple[int, bool | None]:
     return num_alpha, keyframe.samplesperpixel - num_alpha == 3
 
 
-def _pixel_size(tiff: tifffile.TiffFile, number: int) -> tuple[float | None, float | None]:
+def _pixel_size(
+    tiff: tifffile.TiffFile, series: tifffile.TiffPageSeries, ome: ElementTree.Element | None
+) -> tuple[float | None, float | None]:
     """Width and height of a pixel in microns: OME's, else ImageJ's, else that of the tags."""
     if tiff.is_ome:
-        pixels = _ome_pixels(tiff, number)
-        if pixels is None:
+        if ome is None:
             return None, None
         width, height = (
-            microns(pixels.get(f'PhysicalSize{a}'), pixels.get(f'PhysicalSize{a}Unit', 'µm'))
+            microns(ome.get(f'PhysicalSize{a}'), ome.get(f'PhysicalSize{a}Unit', 'µm'))
             for a in 'XY'
         )
         return width, height
-    tags = tiff.series[number].keyframe.tags
+    tags = series.keyframe.tags
     steps = [_ratio(tags.valueof(name)) for name in ('XResolution', 'YResolution')]
     if tiff.is_imagej:
         unit = (tiff.imagej_metadata or {}).get('unit')
@@ -185,21 +195,21 @@ def _ratio(pixels_per_unit: tuple[int, int] | None) -> float | None:
     return pixels_per_unit[1] / pixels_per_unit[0]
 
 
-def _channel_names(tiff: tifffile.TiffFile, number: int) -> tuple[str, ...]:
+def _channel_names(
+    tiff: tifffile.TiffFile, series: tifffile.TiffPageSeries, ome: ElementTree.Element | None
+) -> tuple[str, ...]:
     """Names of separate channels; nothing where the file does not name them."""
     if tiff.is_ome:
-        pixels = _ome_pixels(tiff, number)
-        channels = [] if pixels is None else pixels.findall('{*}Channel')
+        channels = [] if ome is None else ome.findall('{*}Channel')
         return tuple(channel.get('Name', '') for channel in channels)
-    series = tiff.series[number]
     if tiff.is_imagej and series.axes == 'CYX':
         labels = (tiff.imagej_metadata or {}).get('Labels') or ()
         return tuple(str(label).strip() for label in labels)
     return ()
 
 
-def _ome_pixels(tiff: tifffile.TiffFile, number: int) -> ElementTree.Element | None:
-    """The element that describes a series; None where it is not clear which one does."""
+def _ome_pixels(tiff: tifffile.TiffFile) -> Sequence[ElementTree.Element | None]:
+    """The element that describes each series; None for all where it is not clear which one does."""
     pixels = ElementTree.fromstring(tiff.ome_metadata or '<OME/>').findall('{*}Image/{*}Pixels')
     is_clear = len(pixels) == len(tiff.series)
-    return pixels[number] if is_clear else None
+    return pixels if is_clear else [None] * len(tiff.series)

@@ -91,7 +91,8 @@ def test_pages_and_their_samples_together(tmp_path):
     require_same(sources[5], image[1, 1])
 
 
-def test_file_of_a_set_is_refused(tmp_path):
+def write_set(folder):
+    """Two planes of an OME-TIFF in a file each, the pixels of the second further from its start."""
     files = [('a.ome.tif', 'urn:uuid:1'), ('b.ome.tif', 'urn:uuid:2')]
     data = ''.join(
         f'<TiffData FirstZ="{z}" IFD="0" PlaneCount="1"><UUID FileName="{name}">{uuid}</UUID>'
@@ -104,8 +105,23 @@ def test_file_of_a_set_is_refused(tmp_path):
             '<Image ID="Image:0"><Pixels ID="Pixels:0" DimensionOrder="XYZCT" Type="uint16" '
             f'SizeX="170" SizeY="200" SizeZ="2" SizeC="1" SizeT="1">{data}</Pixels></Image></OME>'
         )
-        tifffile.imwrite(tmp_path / name, GRAY, description=description, metadata=None)
-    with pytest.raises(ValueError, match='a.ome.tif: is one file of an OME-TIFF that spreads over'):
+        software = 'x' * 5000 if name == 'b.ome.tif' else 'x'
+        tifffile.imwrite(
+            folder / name, GRAY, description=description, metadata=None, software=software
+        )
+
+
+@pytest.mark.parametrize('name', ['a.ome.tif', 'b.ome.tif'])
+def test_file_of_a_set_is_refused(tmp_path, name):
+    write_set(tmp_path)
+    with pytest.raises(ValueError, match=f'{name}: is one file of an OME-TIFF that spreads over'):
+        open_sources(tmp_path / name)
+
+
+def test_file_of_a_set_without_the_others_is_refused(tmp_path):
+    write_set(tmp_path)
+    (tmp_path / 'b.ome.tif').unlink()
+    with pytest.raises(ValueError, match='a.ome.tif: 1 of the 2 planes of its metadata are not in'):
         open_sources(tmp_path / 'a.ome.tif')
 
 
