@@ -14,7 +14,7 @@ import numpy.typing as npt
 import tifffile
 
 # Decoded strips and tiles kept, per file: neighbouring regions share them, and a strip is as wide
-# as the image.
+# as the image. The last one is kept whatever its size: it may be all of the image.
 _CACHE_BYTES = 64 * 2**20
 
 
@@ -37,11 +37,11 @@ class SegmentCache:
     def put(self, offset: int, segment: npt.NDArray[Any]) -> None:
         """Keep a segment in the place of those not used for longest."""
         with self._lock:
-            if segment.nbytes > self._max_bytes or offset in self._segments:
+            if offset in self._segments:
                 return
             self._segments[offset] = segment
             self._bytes += segment.nbytes
-            while self._bytes > self._max_bytes:
+            while self._bytes > self._max_bytes and len(self._segments) > 1:
                 _, dropped = self._segments.popitem(last=False)
                 self._bytes -= dropped.nbytes
 
@@ -103,10 +103,10 @@ class TiffArray:
         # Rows, columns, samples; separate samples are segments of their own.
         shape = (y.stop - y.start, x.stop - x.start, samples.stop - samples.start)
         out = np.full(shape, keyframe.nodata, self.dtype)
-        if page is not None and is_planar:
+        if is_planar:
             for k, plane in enumerate(range(samples.start, samples.stop)):
                 self._fill(out[:, :, k : k + 1], page, plane, y, x, slice(0, 1))
-        elif page is not None:
+        else:
             self._fill(out, page, 0, y, x, samples)
         return np.moveaxis(out, -1, keyframe.axes.index('S')) if 'S' in where else out
 
