@@ -15,6 +15,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from mmcell.engine.errors import ConfigError, DataError
+from mmcell.inference.detect import OutOfMemoryError
 from mmcell.inference.image_source import ArraySource, ImageSource
 from mmcell.inference.intensity import DisplayRange
 from mmcell.inference.limits import raised_limits
@@ -42,6 +43,7 @@ def run_seam_check(
     Raises:
         ConfigError: If an option or the config cannot be used.
         DataError: If the image cannot be read, is several, or would be a single tile.
+        OutOfMemoryError: If it is too large in one piece.
         OutputError: If ``out`` cannot be made.
     """
     try:
@@ -88,8 +90,14 @@ def run_seam_check(
         detect = task.detect_factory()
 
         def with_raised_limits(rgb: npt.NDArray[np.uint8]) -> FoundObjects:
-            with raised_limits(network.module, len(task.plan)):
-                return detect(rgb)
+            try:
+                with raised_limits(network.module, len(task.plan)):
+                    return detect(rgb)
+            except OutOfMemoryError as error:
+                raise OutOfMemoryError(
+                    f'not enough memory on {network.device} for {rgb.shape[1]} x {rgb.shape[0]} '
+                    'pixels in one piece: lower --max-side'
+                ) from error
 
         return with_raised_limits
 

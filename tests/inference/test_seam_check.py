@@ -163,3 +163,18 @@ def test_a_smaller_part_of_a_large_image_is_checked(tmp_path, files):
     assert report['size'] == [200, 200] and report['corner'] == [250, 30]
     assert report['everywhere']['untiled'] == report['everywhere']['tiled'] == 1
     assert result.exit_code == 0, result.output
+
+
+def test_short_memory_says_what_to_lower(tmp_path, files, bright_objects, monkeypatch):
+    find = bright_objects.find
+
+    def fail_on_large(self, bright):
+        if max(bright.shape) > 250:
+            raise MemoryError
+        return find(self, bright)
+
+    monkeypatch.setattr(bright_objects, 'find', fail_on_large)
+    tifffile.imwrite(tmp_path / 'image.tif', np.eye(300, dtype=np.uint8))
+    arguments = command_line(tmp_path, files)
+    result = CliRunner().invoke(main, [*arguments, '--tile', '150'])
+    assert 'on cpu for 300 x 300 pixels in one piece: lower --max-side' in str(result.exception)
