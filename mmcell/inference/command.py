@@ -139,7 +139,12 @@ class PredictCommand:
         if network is not None and readable:
             if self.workers:
                 torch.set_num_threads(1)  # as many as a worker has
-            seconds = seconds_per_tile(max(readable, key=lambda r: r.tiles), self.options, network)
+            largest = max(readable, key=lambda row: row.tiles)
+            try:
+                seconds = seconds_per_tile(largest, self.options, network)
+            except OSError as error:  # a look at part of the pixels does not find all damage
+                click.echo(f'failed: {error}', err=True)
+                return 1
             total = tiles * seconds / max(self.workers, 1)
             click.echo(f'{seconds:.2f} s a tile on {network.device}: {_duration(total)} in all')
         return 1 if broken else 0

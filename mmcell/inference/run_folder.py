@@ -156,7 +156,9 @@ class RunFolder:
 
     def fail(self, image: Path, name: str, error: Exception) -> None:
         """Note an image that gave no result."""
-        failure = Failure(image, name, ' '.join(str(error).split()) or repr(error))
+        message = ' '.join(str(error).split()) or repr(error)
+        # Readers name the file, which is a column of its own here.
+        failure = Failure(image, name, message.removeprefix(f'{image}: '))
         with self._writing():
             if not self.failures:
                 self._failures = self._open_table(FAILURES, FAILURE_COLUMNS, [])

@@ -18,6 +18,7 @@ from click.testing import CliRunner
 
 import mmcell
 from mmcell.engine.errors import ConfigError
+from mmcell.functional.intensity import sample_windows
 from mmcell.inference import command
 from mmcell.inference.cli import predict
 from mmcell.inference.distribution import worker_pool
@@ -114,6 +115,7 @@ def test_broken_files_are_named_and_the_others_are_done(run, folder, tmp_path, s
     }
     assert sorted(failures) == ['b.png', 'd.png', 'e.tif']
     assert failures['d.png'] == 'the network is confused'
+    assert failures['b.png'].startswith('cannot be decoded')
     assert [row['name'] for row in rows(tmp_path / 'out/summary.csv')] == ['a', 'c']
     assert sorted(p.name for p in (tmp_path / 'out/labels').iterdir()) == ['a.tif', 'c.tif']
     assert json.loads((tmp_path / 'out/run.json').read_text())['status'] == 'failures'
@@ -351,6 +353,23 @@ def test_a_dry_run_reports_and_writes_nothing(run, folder, tmp_path, scene):
 def test_a_dry_run_needs_no_model(folder):
     result = CliRunner().invoke(predict, [str(folder), '--dry-run'])
     assert result.exit_code == 0 and '3 images can be read' in result.output
+
+
+def test_a_dry_run_names_damage_that_only_its_timing_meets(run, tmp_path):
+    path, side, rows = tmp_path / 'a.tif', 1400, 4
+    tifffile.imwrite(path, np.zeros((side, side), np.uint8), compression='zlib', rowsperstrip=rows)
+    # Those that the look at the image decodes.
+    windows = sample_windows(side, side, 2**20)
+    seen = {row // rows for _, y1, _, y2 in windows for row in range(y1, y2)}
+    strip = min({*range(side // rows)} - seen)
+    with tifffile.TiffFile(path) as tiff:
+        offset = tiff.pages[0].dataoffsets[strip]
+    with open(path, 'r+b') as file:
+        file.seek(offset)
+        file.write(b'nonsense')
+    result = run(path, '--dry-run', '--tile', side)
+    assert result.exit_code == 1 and '1 images can be read' in result.output
+    assert f'failed: {path}: cannot be decoded at' in result.output
 
 
 def test_tiles_of_glass_are_neither_done_nor_counted(run, bright_objects, tmp_path, monkeypatch):
