@@ -72,6 +72,9 @@ def load_config(path: str | Path, overrides: dict[str, Any] | None = None) -> Co
         raise ConfigError(f'config {path} builds on a file that is missing: {error}') from error
     except (OSError, SyntaxError) as error:
         raise ConfigError(f'{path} is no config: {error}') from error
+    # Whatever its lines, the modules that it imports or entries that do not fit its bases' raise.
+    except Exception as error:
+        raise ConfigError(f'{path} cannot be read: {type(error).__name__}: {error}') from error
     if overrides:
         for key in overrides:
             _check_override(cfg, key)
@@ -102,7 +105,9 @@ def _check_override(cfg: Config, key: str) -> None:
     top, *rest = key.split('.')
     if top not in RUNNER_KEYS:
         readers = [
-            f'{path}.{key}' for path, node in walk_config(cfg._cfg_dict) if path and key in node
+            f'{path}.{key}'
+            for path, node in walk_config(cfg._cfg_dict)
+            if path.split('.')[0] in RUNNER_KEYS and key in node
         ]
         if top in cfg:
             hint = f' Set {", ".join(readers)} instead.' if readers else ''

@@ -155,7 +155,7 @@ def _fold_config(cfg: Config, fold: int, folder: Path) -> Config:
 def _require_folds(configs: list[Config], folds: int) -> None:
     for cfg in configs:
         try:
-            require_annotations(cfg, 'train_dataloader', 'test_dataloader')
+            require_annotations(cfg, 'train', 'test')
         except DataError as error:
             raise DataError(f'{error} Folds are written with --folds {folds}.') from error
     for _, node in walk_config(configs[0].test_dataloader, 'test_dataloader'):

@@ -22,28 +22,52 @@ from .errors import ConfigError, DataError
 _MMENGINE_EMPTY = 'need at least one array to concatenate'
 
 
-def require_annotations(cfg: Config, *loaders: str) -> None:
-    """Check that the annotation files of the named dataloaders exist.
+def require_annotations(cfg: Config, *phases: str) -> None:
+    """Check that annotation files exist, and that evaluators have those of their dataloaders.
 
     Args:
         cfg: The whole config.
-        loaders: Keys such as 'train_dataloader'; those that the config lacks are passed over.
+        phases: 'train', 'val' or 'test'; what the config lacks of them is passed over.
 
     Raises:
-        DataError: Naming the file and the converter that makes it.
+        ConfigError: An evaluator names another annotation file than its dataloader. Its images
+            would be taken for those of the same number.
+        DataError: Naming the missing file and the converter that makes it.
     """
-    for loader in loaders:
-        for path, node in walk_config(cfg.get(loader) or {}, loader):
-            ann_file, root = node.get('ann_file'), node.get('data_root') or ''
-            if 'type' not in node or not ann_file or '://' in f'{root}{ann_file}':
+    for phase in phases:
+        loader, evaluator = f'{phase}_dataloader', f'{phase}_evaluator'
+        files = [
+            _annotation_file(path, node)
+            for path, node in walk_config(cfg.get(loader) or {}, loader)
+            if 'type' in node and _is_local(node)
+        ]
+        for path, node in walk_config(cfg.get(evaluator) or {}, evaluator):
+            # Of several data sets an evaluator reads a file that joins theirs.
+            if len(files) != 1 or not _is_local(node):
                 continue
-            file = Path(root) / ann_file
-            if not file.is_file():
-                missing = file if not root or Path(root).is_dir() else Path(root)
-                raise DataError(
-                    f'{missing} does not exist ({path}). {_converter_hint(root)} If the data are '
-                    f'elsewhere, say --cfg-options {path}.data_root=FOLDER for each dataloader.'
+            if Path(node['ann_file']).resolve() != files[0].resolve():
+                raise ConfigError(
+                    f'{path} scores against {node["ann_file"]}, but {loader} reads {files[0]}: say '
+                    f'--cfg-options {path}.ann_file={files[0]}.'
                 )
+
+
+def _is_local(node: dict) -> bool:
+    """Whether an entry of a config names an annotation file of this machine."""
+    return bool(node.get('ann_file')) and '://' not in f'{node.get("data_root")}{node["ann_file"]}'
+
+
+def _annotation_file(path: str, dataset: dict) -> Path:
+    root = dataset.get('data_root') or ''
+    file = Path(root) / dataset['ann_file']
+    if not file.is_file():
+        missing = file if not root or Path(root).is_dir() else Path(root)
+        raise DataError(
+            f'{missing} does not exist ({path}). {_converter_hint(root)} If the data are '
+            f'elsewhere, say --cfg-options {path}.data_root=FOLDER for each dataloader, and '
+            'ann_file=FILE for evaluators that have one.'
+        )
+    return file
 
 
 def build_dataloader(runner: Runner, name: str) -> None:

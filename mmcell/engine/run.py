@@ -55,7 +55,7 @@ def train(
         UserError: Config, data or checkpoint cannot be used, or a loss was not finite.
     """
     cfg = _prepare(config, work_dir, overrides)
-    require_annotations(cfg, 'train_dataloader', 'val_dataloader')
+    require_annotations(cfg, 'train', 'val')
     require_best_score(cfg)
     if amp:
         _use_mixed_precision(cfg)
@@ -112,7 +112,7 @@ def test(
     if out is not None and not out.endswith(('.pkl', '.pickle')):
         raise ConfigError(f'--out {out}: predictions are written as .pkl or .pickle.')
     cfg = _prepare(config, work_dir, overrides)
-    require_annotations(cfg, 'test_dataloader')
+    require_annotations(cfg, 'test')
     require_checkpoint(checkpoint)
     cfg.load_from, cfg.resume = str(checkpoint), False
     if show_dir is not None:

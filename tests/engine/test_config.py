@@ -14,6 +14,8 @@ def config(tmp_path):
         'max_iters = 5\n'
         "train_cfg = dict(type='IterBasedTrainLoop', max_iters=max_iters)\n"
         "train_dataloader = dict(dataset=dict(type='CocoDataset', data_root=data_root))\n"
+        "pipeline = [dict(type='Resize', scale=1)]\n"
+        'scale = 1\n'
         "param_scheduler = [dict(type='LinearLR', end=5), dict(type='MultiStepLR', gamma=0.1)]\n"
         'optim_wrapper = dict(clip_grad=None)\n'
     )
@@ -49,6 +51,11 @@ def test_option_that_nothing_would_read_is_refused(config, key, message):
     assert message in str(error.value)
 
 
+def test_variables_of_variables_are_not_suggested(config):
+    with pytest.raises(ConfigError, match='changing it now has no effect.$'):
+        load_config(config, {'scale': 2})
+
+
 def test_option_with_a_new_key_is_announced(config, capsys):
     cfg = load_config(config, {'train_cfg.dynamic_intervals': [(1, 2)]})
     assert cfg.train_cfg.dynamic_intervals == [(1, 2)]
@@ -65,6 +72,23 @@ def test_missing_base_names_the_config(tmp_path):
     path.write_text("_base_ = 'parent.py'")
     with pytest.raises(ConfigError, match=r'child.py builds on a file that is missing.*parent.py'):
         load_config(path)
+
+
+@pytest.mark.parametrize(
+    ('lines', 'message'),
+    [
+        ("custom_imports = dict(imports=['no_such_module'])", 'ImportError: .*no_such_module'),
+        ("_base_ = 'some.py'\nparam_scheduler = dict(type='LinearLR')", 'TypeError: .*inherit'),
+        ("_base_ = ['some.py', 'same.py']", 'KeyError: .*Duplicate key'),
+        ("_base_ = 'some.py'\nlength = _base_.nope", "AttributeError: .*'nope'"),
+    ],
+)
+def test_mistakes_in_a_config_of_ones_own_are_said_in_one_line(config, lines, message):
+    (config.parent / 'same.py').write_text(config.read_text())
+    child = config.parent / 'child.py'
+    child.write_text(lines)
+    with pytest.raises(ConfigError, match=f'child.py cannot be read: {message}'):
+        load_config(child)
 
 
 def test_build_errors_that_the_config_does_not_explain_pass():

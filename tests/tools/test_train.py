@@ -79,6 +79,12 @@ def test_command_line_says_an_error_in_one_line(tiny_config, capsys):
             r'annotations/vall.json does not exist \(val_dataloader.dataset\)',
         ),
         (
+            {'val_evaluator': [dict(type='CellCocoMetric', ann_file='annotations/other.json')]},
+            ConfigError,
+            r'val_evaluator.0 scores against annotations/other.json, but val_dataloader reads '
+            r'\S+/annotations/val.json: say --cfg-options val_evaluator.0.ann_file=\S+/val.json',
+        ),
+        (
             {'train_dataloader.dataset.metainfo': dict(classes=('nucleus', 'stroma'))},
             DataError,
             r'train_dataloader has 2 classes, nucleus, stroma, but the model has '
