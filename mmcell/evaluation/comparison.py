@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +17,7 @@ from mmcell.engine.errors import UserError, did_you_mean
 from mmcell.evaluation.readers.files import image_name
 from mmcell.evaluation.registry import check_scores
 from mmcell.evaluation.statistics import MIN_IMAGES, PairedTest, holm, paired_test
-from mmcell.evaluation.summary import BETTER, DEFINITIONS
+from mmcell.evaluation.summary import BETTER, DEFINITIONS, RANKED_DEFINITIONS
 
 ALL = 'all'
 # The columns of the papers' tables.
@@ -163,13 +164,16 @@ def _read_table(path: Path) -> tuple[dict[str, dict[str, float]], dict[str, tupl
                     f'{", ".join(DEFINITIONS)}, got {", ".join(columns) or "nothing"}'
                 )
             scores: dict[str, dict[str, float]] = {column: {} for column in known}
-            for row in reader:
-                where = f'{path}, line {reader.line_num}'
+            rows = [(f'{path}, line {reader.line_num}', row) for row in reader]
+            counts = Counter(image_name(row.get('image') or '') for _, row in rows)
+            for where, row in rows:
                 # DictReader fills up short rows with None and collects what is too much under it.
                 if None in row or None in row.values():
                     raise UserError(f'{where}: expected {len(columns)} cells as in the heading')
                 image = image_name(row['image'])
-                if image in subsets and row.get('img_id'):  # of another folder
+                # Images of different folders. All of them: in a table that lacks some, the first of
+                # a name may be another image.
+                if counts[image] > 1 and row.get('img_id'):
                     image = f'{image} (id {row["img_id"]})'
                 if not image or image in subsets:
                     problem = 'is there already' if image else 'has no name'
@@ -253,6 +257,13 @@ def compare_methods(
 
 
 def _choose_scores(methods: Sequence[Method], scores: Iterable[str] | None) -> tuple[str, ...]:
+    scores = [scores] if isinstance(scores, str) else scores and list(scores)
+    for name in scores or ():
+        if name in RANKED_DEFINITIONS:
+            raise UserError(
+                f'{name} ranks the detections of all images: images have no value of it that could '
+                'be tested. The report names it where CellMetric computed it.'
+            )
     there = [name for name in DEFINITIONS if any(name in method.scores for method in methods)]
     if scores is None:
         return tuple(name for name in DEFAULT_SCORES if name in there) or tuple(there)

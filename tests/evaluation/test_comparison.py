@@ -167,6 +167,7 @@ def test_fewer_than_three_common_images_are_refused_with_the_reason(write, pair)
     [
         ({'reference': 'Bee'}, "no method 'Bee'.*Methods are A, B"),
         ({'scores': ['dice']}, "no score 'dice'.*Known are aji"),
+        ({'scores': ['aji', 'ap50']}, 'ap50 ranks the detections of all images: images have no'),
     ],
 )
 def test_unknown_names_are_refused_with_what_there_is(pair, options, message):
@@ -205,7 +206,7 @@ def test_files_beside_the_table_are_read(write, tmp_path):
 def test_images_of_one_name_in_several_folders_are_told_apart_by_their_id(tmp_path):
     (tmp_path / 'a.csv').write_text('image,img_id,aji\n1.png,4,0.5\n2.png,5,0.7\n1.png,6,0.6\n')
     method = read_method(tmp_path / 'a.csv')
-    assert method.scores['aji'] == {'1': 0.5, '2': 0.7, '1 (id 6)': 0.6}
+    assert method.scores['aji'] == {'1 (id 4)': 0.5, '2': 0.7, '1 (id 6)': 0.6}
 
 
 @pytest.mark.parametrize(
