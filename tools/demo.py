@@ -99,7 +99,7 @@ def main(argv: list[str] | None = None) -> None:
         ('training curves', out / 'train/curves.png'),
         ('label maps and overlays of the new images', out / 'predictions'),
     ):
-        console.print(f'{what:42} {shown(path)}', soft_wrap=True)
+        console.print(f'{what:42} {shown(path)}', markup=False, soft_wrap=True)
     console.print(f'done in {(time.monotonic() - start) / 60:.1f} minutes')
 
 

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from pycocotools import mask as coco_mask
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import track
 from rich.table import Table
 
@@ -106,9 +107,10 @@ class Report:
     def show(self, console: Console) -> None:
         """Print failures and warnings, then the count."""
         for failure in self.failures:
-            console.print(f'[red]left out[/red] {failure}', highlight=False, soft_wrap=True)
+            console.print(f'[red]left out[/red] {escape(failure)}', highlight=False, soft_wrap=True)
         for warning in [*self.warnings, *map(_name_a_few, self.notes, self.notes.values())]:
-            console.print(f'[yellow]warning[/yellow] {warning}', highlight=False, soft_wrap=True)
+            message = f'[yellow]warning[/yellow] {escape(warning)}'
+            console.print(message, highlight=False, soft_wrap=True)
         if self.unlisted:
             console.print(f'{self.unlisted} images are in no split list and were not converted')
         table = Table()

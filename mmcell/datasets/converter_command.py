@@ -15,6 +15,7 @@ from typing import Any
 
 import click
 from rich.console import Console
+from rich.markup import escape
 
 from mmcell.datasets.coco_writer import Patches, Report, write_dataset
 from mmcell.datasets.layouts import Layout
@@ -133,7 +134,7 @@ def _unpacked(source: Path, stack: ExitStack, console: Console) -> Path:
         return source
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
     try:
-        with console.status(f'unpacking {source}'), zipfile.ZipFile(source) as archive:
+        with console.status(f'unpacking {escape(str(source))}'), zipfile.ZipFile(source) as archive:
             archive.extractall(folder)
     except (zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise ValueError(f'{source}: {error}; download it again') from error

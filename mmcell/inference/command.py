@@ -13,6 +13,7 @@ import click
 import torch
 from mmengine.runner import set_random_seed
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import Progress as ProgressBar
 
 from mmcell.engine.bfloat16 import half_dtype
@@ -131,7 +132,9 @@ class PredictCommand:
     def _report(self, files: list[Path]) -> int:
         network = None if self.model is None else self._network()
         rows = list(look_at(files, self.options, network))
-        Console(width=None if sys.stdout.isatty() else 160).print(as_table(rows))
+        # Names of files may hold brackets, which are rich's markup.
+        console = Console(width=None if sys.stdout.isatty() else 160, markup=False)
+        console.print(as_table(rows))
         readable = [row for row in rows if row.description is not None]
         tiles = sum(row.tiles for row in readable)
         broken = len(rows) - len(readable)
@@ -159,7 +162,7 @@ def _progress(num_files: int) -> Iterator[Progress]:
         tiles = bars.add_task('tiles', total=None, visible=False)
         yield Progress(
             lambda name, done, total: bars.update(
-                tiles, description=name, completed=done, total=total, visible=total > 1
+                tiles, description=escape(name), completed=done, total=total, visible=total > 1
             ),
             lambda share: bars.advance(files, share),
         )

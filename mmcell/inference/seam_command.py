@@ -113,7 +113,9 @@ def run_seam_check(
         )
     report = check.report
     title = f'{image}: {part.size[1]} x {part.size[0]} pixels from x, y = {corner[0]}, {corner[1]}'
-    Console(width=None if sys.stdout.isatty() else 100).print(as_table(report, title))
+    # Names of files may hold brackets, which are rich's markup.
+    console = Console(width=None if sys.stdout.isatty() else 100, markup=False)
+    console.print(as_table(report, title))
     if out is not None:
         values = {'image': str(image), 'corner': corner, 'limits': sorted(limits)}
         values.update(report.as_dict())

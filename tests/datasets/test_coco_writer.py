@@ -9,7 +9,7 @@ from mmdet.registry import DATASETS
 from rich.console import Console
 
 import mmcell.plugin  # noqa: F401
-from mmcell.datasets.coco_writer import CellImage, Patches, write_dataset
+from mmcell.datasets.coco_writer import CellImage, Patches, Report, write_dataset
 from mmcell.datasets.splits import read_splits
 from mmcell.functional.rle import label_map_to_rles, rles_to_label_map
 
@@ -129,6 +129,17 @@ def test_report_counts_every_split(tmp_path):
     row = next(line for line in text.splitlines() if 'train' in line)
     assert [cell.strip() for cell in row.strip('│ ').split('│')] == [
         *('train', '2', '1', '2', '2', '2', '2x4', '3x4')
+    ]
+
+
+def test_brackets_in_names_are_printed():
+    # What QuPath calls tiles; rich takes brackets for its markup.
+    name = 'slide [x=512,y=0,w=64,h=64]'
+    console = Console(file=io.StringIO(), width=100)
+    Report(failures=[f'{name}: no mask'], warnings=[f'{name}: large']).show(console)
+    assert console.file.getvalue().splitlines()[:2] == [
+        f'left out {name}: no mask',
+        f'warning {name}: large',
     ]
 
 

@@ -337,7 +337,8 @@ def test_run_json_says_how_results_were_made(run, files, folder, tmp_path):
 
 
 def test_a_dry_run_reports_and_writes_nothing(run, folder, tmp_path, scene):
-    tifffile.imwrite(folder / 'd.tif', scene(3000, np.uint16), photometric='minisblack')
+    path = folder / 'd [x=64,w=50].tif'
+    tifffile.imwrite(path, scene(3000, np.uint16), photometric='minisblack')
     (folder / 'broken.png').touch()
     before = sorted(tmp_path.rglob('*'))
     result = run(folder, '--out', tmp_path / 'out', '--dry-run')
@@ -345,7 +346,7 @@ def test_a_dry_run_reports_and_writes_nothing(run, folder, tmp_path, scene):
     assert result.exit_code == 1
     assert '4 images can be read, 1 cannot; 4 tiles' in result.output
     assert 's a tile on cpu: about ' in result.output
-    (line,) = [line for line in result.output.splitlines() if 'd.tif' in line]
+    (line,) = [line for line in result.output.splitlines() if path.name in line]
     for word in ('50 x 40', 'YX', 'uint16', '0..3000', '?', '1'):
         assert word in line
 
