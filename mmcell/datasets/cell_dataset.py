@@ -14,6 +14,7 @@ from mmengine.logging import print_log
 from pycocotools import mask as coco_mask
 
 from mmcell.datasets.coco_segmentation import segmentation_to_rle
+from mmcell.functional.rle import rle_to_counts
 
 # Tools that trace through pixel centres or round outward leave the image by up to one pixel.
 _BORDER_TOLERANCE_PX = 1
@@ -149,6 +150,7 @@ class CellDataset(CocoDataset):
             if annotation.get('bbox') is not None:
                 _check_inside(annotation['bbox'], size)
             mask = segmentation_to_rle(annotation.get('segmentation'), size)
+            rle_to_counts(mask)  # refuses damaged ones
         except (ValueError, TypeError) as error:
             raise ValueError(
                 f'{self.ann_file}: image {image["file_name"]!r}, annotation '

@@ -6,7 +6,7 @@ from typing import Any
 
 from pycocotools import mask as coco_mask
 
-from mmcell.functional.rle import Rle
+from mmcell.functional.rle import Rle, counts_to_rle
 
 FINAL_OBJECTS = 'objects found by mmcell'
 """The description in files of ``mmcell predict``: their objects have passed a threshold."""
@@ -24,7 +24,8 @@ def segmentation_to_rle(segmentation: Any, size: tuple[int, int]) -> Rle:
         A compressed RLE of ``size``. RLEs that are compressed already are passed through.
 
     Raises:
-        ValueError: If it is none of the three, or an RLE of another size.
+        ValueError: If it is none of the three, an RLE of another size, or plain run lengths that do
+            not fill it.
     """
     height, width = size
     if isinstance(segmentation, dict) and {'size', 'counts'} <= set(segmentation):
@@ -34,7 +35,7 @@ def segmentation_to_rle(segmentation: Any, size: tuple[int, int]) -> Rle:
                 f'{(height, width)}'
             )
         if isinstance(segmentation['counts'], list):
-            return coco_mask.frPyObjects(segmentation, height, width)
+            return counts_to_rle(segmentation['counts'], size)
         return segmentation  # type: ignore[return-value]
     if isinstance(segmentation, list) and segmentation:
         lists = all(isinstance(polygon, list) for polygon in segmentation)
