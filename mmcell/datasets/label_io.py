@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
+from functools import lru_cache
 from os import PathLike
 from pathlib import Path
 
@@ -17,6 +19,9 @@ from mmcell.datasets.image_io import TIFF_SUFFIXES, read_raw
 
 # Not JPEG: its losses invent objects.
 LABEL_SUFFIXES = ('.png', '.npy', *TIFF_SUFFIXES)
+
+COMPARED_FILES = 20
+"""So many label maps of a folder are asked whether they number their objects."""
 
 # Larger pieces are objects of a foreground mask.
 _LARGEST_CRUMB_PX = 4
@@ -46,6 +51,34 @@ def read_label_map(path: str | PathLike[str], *, in_pieces: bool = False) -> npt
     """
     path = Path(path)
     return check_label_map(_read_values(path), path, in_pieces=in_pieces)
+
+
+def read_label_map_among(others: Sequence[Path], path: Path) -> npt.NDArray[np.int64]:
+    """Read a label map that lies among others.
+
+    Args:
+        others: of the same folder; a few are enough. Where one of them numbers its objects, a file
+            in which everything has one value is no foreground mask: its only object is in pieces.
+        path: as in :func:`read_label_map`, as are the errors.
+    """
+    try:
+        return read_label_map(path)
+    except ForegroundMaskError:
+        if not any(_numbers_objects(other, _changed(other)) for other in others):
+            raise
+        return read_label_map(path, in_pieces=True)
+
+
+@lru_cache(maxsize=256)
+def _numbers_objects(path: Path, changed: int) -> bool:
+    """Whether a file holds numbers of two objects; asked again once it has changed."""
+    with suppress(OSError, ValueError):
+        return len(np.unique(read_label_map(path))) > 2  # with the background
+    return False
+
+
+def _changed(path: Path) -> int:
+    return path.stat().st_mtime_ns if path.exists() else 0
 
 
 def check_label_map(

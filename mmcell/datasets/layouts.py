@@ -13,7 +13,12 @@ from pycocotools import mask as coco_mask
 
 from mmcell.datasets.coco_writer import CellImage
 from mmcell.datasets.image_io import IMAGE_SUFFIXES, read_image, read_raw
-from mmcell.datasets.label_io import LABEL_SUFFIXES, read_label_map
+from mmcell.datasets.label_io import (
+    COMPARED_FILES,
+    LABEL_SUFFIXES,
+    read_label_map,
+    read_label_map_among,
+)
 from mmcell.datasets.splits import random_splits
 
 Entries = dict[str, Callable[[], CellImage]]
@@ -257,7 +262,9 @@ def label_folder_entries(folder: Path) -> Entries:
             'images/x.tif with masks/x.tif, or x.tif with x_masks.tif'
         )
     expected = f'label map {expected}; if it shows no objects, give one of all 0'
-    return paired_entries(images, labels, expected)
+    some = [path for paths in labels.values() for path in paths][:COMPARED_FILES]
+    read = partial(read_labelled, read_labels=partial(read_label_map_among, some))
+    return paired_entries(images, labels, expected, read)
 
 
 def _visible(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:

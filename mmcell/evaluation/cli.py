@@ -52,7 +52,8 @@ def evaluate(
       QuPath              .geojson .geojson.gz
       ImageJ              zip of ROIs (pip install roifile)
 
-    Files are matched by name without suffixes and what tools append, such as _masks or _seg.
+    Files are matched by name without suffixes and what tools append, such as _masks or _seg; images
+    of one name in a COCO file also by their folders.
     Classes are not compared. What cannot be scored is named in failures.csv, the rest is done, and
     the exit status is 1.
     """  # noqa: D301  (click reads the backspace)
@@ -68,7 +69,6 @@ def evaluate(
         read_subsets,
         score_pairs,
     )
-    from mmcell.evaluation.readers.files import SCORE_THRESHOLD
 
     with plain_errors():
         chosen = choose_scores(scores)
@@ -81,8 +81,7 @@ def evaluate(
             results = score_pairs(
                 matching.pairs, chosen, workers, on_done=lambda: progress.advance(task)
             )
-        threshold = SCORE_THRESHOLD if score_threshold is None else score_threshold
-        options = {'gt': gt, 'pred': pred, 'score_threshold': threshold}
+        options = {'gt': gt, 'pred': pred, 'score_threshold': score_threshold}
         evaluation = conclude(matching, results, chosen, out, members, options)
     click.echo(evaluation.text)
     if matching.ignored:

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mmcell.engine.errors import UserError, did_you_mean
-from mmcell.evaluation.readers.files import image_name
+from mmcell.evaluation.readers.files import image_name, name_in_folder
 from mmcell.evaluation.registry import check_scores
 from mmcell.evaluation.statistics import MIN_IMAGES, PairedTest, holm, paired_test
 from mmcell.evaluation.summary import BETTER, DEFINITIONS, RANKED_DEFINITIONS
@@ -175,6 +175,8 @@ def _read_table(path: Path) -> tuple[dict[str, dict[str, float]], dict[str, tupl
                 # a name may be another image.
                 if counts[image] > 1 and row.get('img_id'):
                     image = f'{image} (id {row["img_id"]})'
+                elif counts[image] > 1:
+                    image = name_in_folder(row['image'])
                 if not image or image in subsets:
                     problem = 'is there already' if image else 'has no name'
                     raise UserError(f'{where}: image {row["image"]!r} {problem}')

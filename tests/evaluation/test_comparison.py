@@ -203,10 +203,13 @@ def test_files_beside_the_table_are_read(write, tmp_path):
         read_method(tmp_path / 'A')
 
 
-def test_images_of_one_name_in_several_folders_are_told_apart_by_their_id(tmp_path):
+def test_images_of_one_name_in_several_folders_are_told_apart(tmp_path):
     (tmp_path / 'a.csv').write_text('image,img_id,aji\n1.png,4,0.5\n2.png,5,0.7\n1.png,6,0.6\n')
     method = read_method(tmp_path / 'a.csv')
     assert method.scores['aji'] == {'1 (id 4)': 0.5, '2': 0.7, '1 (id 6)': 0.6}
+    (tmp_path / 'b.csv').write_text('image,aji\n01/1,0.5\n2,0.7\n02/1,0.6\n')
+    method = read_method(tmp_path / 'b.csv')
+    assert method.scores['aji'] == {'01/1': 0.5, '2': 0.7, '02/1': 0.6}
 
 
 @pytest.mark.parametrize(

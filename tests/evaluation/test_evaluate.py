@@ -154,7 +154,7 @@ def test_summary_holds_means_definitions_and_how_it_was_made(folders):
     assert list(summary['scores']) == ['aji', 'pq']
     assert summary['definitions']['aji'] == DEFINITIONS['aji']
     assert (summary['n_images'], summary['images_left_out'], summary['failures']) == (3, 1, 0)
-    assert summary['options']['score_threshold'] == 0.5
+    assert summary['options']['score_threshold'] is None
     assert summary['options']['pred'] == str(folders / 'pred')
     assert '| aji |' in (folders / 'out' / 'summary.md').read_text()
     assert f'{summary["scores"]["aji"]["mean"]:.4f}' in result.output
@@ -355,6 +355,7 @@ def test_an_only_object_in_pieces_is_one_beside_files_that_number_theirs(tmp_pat
     pieces[2:6, 2:9], pieces[12:20, 4:9] = 1, 1
     for side in ('gt', 'pred'):
         write_tif(tmp_path / side / 'pieces.tif', pieces)
+    write_tif(tmp_path / 'gt/other.tif', pieces)  # numbers no objects, as yet
     alone = run(tmp_path, '--out', tmp_path / 'alone')
     assert alone.exit_code == 1 and 'is a foreground mask (everything is 1)' in alone.output
     for side in ('gt', 'pred'):
@@ -384,6 +385,37 @@ def test_objects_that_mmcell_predicted_have_passed_its_threshold(tmp_path, writt
     result = run(tmp_path, '--out', tmp_path / 'out', *asked, gt='a.tif', pred='coco/a.json')
     assert result.exit_code == 0, result.output
     assert table(tmp_path / 'out/per_image.csv')[0]['n_pred'] == str(kept)
+
+
+def test_images_of_one_name_in_several_folders_of_a_coco_file_are_paired_by_folder(tmp_path):
+    images = [
+        {'id': k, 'file_name': f'0{k}/t000.png', 'height': SIZE[0], 'width': SIZE[1]}
+        for k in (1, 2)
+    ]
+    annotations = []
+    for image in images:
+        ids, rles = label_map_to_rles(labels_of(image['id']))
+        annotations += [
+            {
+                'image_id': image['id'],
+                'score': 1,
+                'segmentation': {**rle, 'counts': rle['counts'].decode()},
+            }
+            for rle in rles
+        ]
+    gt = {'images': images, 'annotations': annotations}
+    (tmp_path / 'gt.json').write_text(json.dumps(gt))
+    (tmp_path / 'results.json').write_text(json.dumps(annotations))
+    # Numbered the other way round.
+    for entry in (*images, *annotations):
+        entry['id' if 'file_name' in entry else 'image_id'] *= -1
+    (tmp_path / 'pred.json').write_text(json.dumps(gt))
+    for pred in ('results.json', 'pred.json'):
+        out = tmp_path / f'out_{pred}'
+        result = run(tmp_path, '--out', out, gt='gt.json', pred=pred)
+        assert result.exit_code == 0, result.output
+        found = [(row['image'], row['aji']) for row in table(out / 'per_image.csv')]
+        assert found == [('01/t000', '1.0'), ('02/t000', '1.0')]
 
 
 def test_a_list_of_results_beside_two_coco_files_is_refused(tmp_path):

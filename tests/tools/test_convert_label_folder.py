@@ -141,6 +141,22 @@ def test_every_kind_of_trouble_is_named_the_rest_is_converted(command, two_folde
     assert len(converted(tmp_path / 'out')) == 5
 
 
+def test_an_only_object_in_pieces_is_one_beside_files_that_number_theirs(
+    command, two_folders, tmp_path
+):
+    pieces = np.zeros_like(LABELS)
+    pieces[1:4, 2:6], pieces[6:9, 8:13] = 7, 7
+    cv2.imwrite(str(two_folders / 'images' / 'pieces.png'), GRAY)
+    cv2.imwrite(str(two_folders / 'masks' / 'pieces.png'), pieces)
+    assert run(command, two_folders, '--out', tmp_path / 'out').exit_code == 0
+    np.testing.assert_array_equal(converted(tmp_path / 'out')['pieces.png'], pieces > 0)
+    for mask in (two_folders / 'masks').iterdir():
+        if mask.stem != 'pieces':
+            mask.unlink()
+    alone = run(command, two_folders, '--out', tmp_path / 'alone')
+    assert alone.exit_code == 1 and 'is a foreground mask (everything is 7)' in alone.output
+
+
 def test_one_folder_takes_neither_jpeg_for_labels_nor_arrays_for_images(command, tmp_path):
     root = tmp_path / 'cells'
     root.mkdir()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from mmcell.datasets.image_io import IMAGE_SUFFIXES
-from mmcell.datasets.label_io import LABEL_SUFFIXES
+from mmcell.datasets.label_io import COMPARED_FILES, LABEL_SUFFIXES
 from mmcell.evaluation.readers.cellpose import read_cellpose_seg
 from mmcell.evaluation.readers.coco import CocoImage, read_coco, read_coco_image
 from mmcell.evaluation.readers.geojson import read_geojson
@@ -26,9 +27,6 @@ _READERS: tuple[tuple[str, Callable[..., Instances], bool], ...] = (
     ('.zip', read_imagej_rois, False),
 )
 _COCO = '.json'
-
-# So many label maps of a side are asked whether they number their objects.
-_COMPARED_FILES = 20
 
 SCORE_THRESHOLD = 0.5
 """Of predicted COCO objects, unless one is given: beta of PFFNet."""
@@ -106,7 +104,7 @@ def find_side(
     """
     side = Side({}, [], [], [])
     files = _files(source)
-    some = [path for path in files if path.name.lower().endswith(LABEL_SUFFIXES)][:_COMPARED_FILES]
+    some = [path for path in files if path.name.lower().endswith(LABEL_SUFFIXES)][:COMPARED_FILES]
     for path in files:
         if path.name.lower().endswith(_COCO):
             try:
@@ -141,6 +139,13 @@ def image_name(file_name: str) -> str:
         name = name[: -len(ending)]
 
 
+def name_in_folder(file_name: str) -> str:
+    """As :func:`image_name`, with the folders that tell images of one name apart."""
+    folder = file_name.replace('\\', '/').rpartition('/')[0]
+    name = image_name(file_name)
+    return f'{folder}/{name}' if folder else name
+
+
 def one_line(error: BaseException) -> str:
     """What an error says, for a table."""
     return ' '.join(str(error).split()) or repr(error)
@@ -171,8 +176,12 @@ def _add_coco(
         side.failures.append(Failure('', str(path), content.problem))
     if score_threshold is None:
         score_threshold = 0.0 if content.is_final else SCORE_THRESHOLD
+    counts = Counter(image_name(image.file_name) for image in content.images.values())
     for image_id, image in content.images.items():
+        name = image_name(image.file_name)
+        if counts[name] > 1:
+            name = name_in_folder(image.file_name)
         annotations = content.annotations[image_id]
         load = partial(read_coco_image, image, annotations, score_threshold)
         entry = Entry(f'{path} ({image.file_name})', load, True, image.subset)
-        side.entries.setdefault(image_name(image.file_name), []).append(entry)
+        side.entries.setdefault(name, []).append(entry)
