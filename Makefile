@@ -25,5 +25,5 @@ lint: setup
 	$(VENV_PYTHON) -m mypy
 
 clean:  ## everything generated but .venv, .setup, data and work_dirs
-	rm -rf build dist demo_out mmcell.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf build dist .dist_test mmcell.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find mmcell tests tools configs -name __pycache__ -prune -exec rm -rf {} +

@@ -103,6 +103,7 @@ def draw_curves(runs: list[Curves], path: str | Path) -> None:
     for axis in axes[len(panels) :]:
         axis.set_visible(False)
     figure.suptitle(runs[0].name if len(runs) == 1 else '')
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=100)
 
 

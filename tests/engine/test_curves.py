@@ -85,8 +85,8 @@ def test_one_run_is_three_panels_and_a_comparison_one_panel_per_quantity(tmp_pat
             },
         )
     main = runpy.run_path(str(TOOLS / 'analysis' / 'plot_curves.py'))['main']
-    main([str(tmp_path / 'a'), '--out', str(tmp_path / 'one.png')])
+    main([str(tmp_path / 'a'), '--out', str(tmp_path / 'plots/one.png')])
     main([str(tmp_path / 'a'), str(tmp_path / 'b'), '--out', str(tmp_path / 'two.png')])
     # Panels are 600 x 400 pixels. Compared: loss, loss_mask, lr, AJI.
-    assert cv2.imread(str(tmp_path / 'one.png')).shape[:2] == (400, 3 * 600)
+    assert cv2.imread(str(tmp_path / 'plots/one.png')).shape[:2] == (400, 3 * 600)
     assert cv2.imread(str(tmp_path / 'two.png')).shape[:2] == (2 * 400, 3 * 600)

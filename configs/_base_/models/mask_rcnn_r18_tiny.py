@@ -9,8 +9,8 @@ max_proposals = 2 * max_objects
 max_anchors = 4 * max_proposals
 
 model = dict(
-    # Without semantic heads this is Mask R-CNN; MMDetection's class does not train under bfloat16
-    # on a CPU.
+    # Without semantic heads this is Mask R-CNN, whose backbone, neck and RPN begin with the weights
+    # that those of PFFNet begin with.
     type='PanopticCellRCNN',
     data_preprocessor=dict(
         mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], bgr_to_rgb=True

@@ -40,8 +40,9 @@ class PanopticCellRCNN(TwoStageDetector):
             (:class:`SemanticConsistencyLoss`); needs both heads.
         semantic_interval: the semantic heads learn in every ``semantic_interval``-th iteration, the
             first one among them; the others take less time. Above 1, distributed training needs
-            ``find_unused_parameters = True`` in the config. Not in the paper; known as lazy
-            regularisation (Karras et al., StyleGAN2, CVPR 2020, section 3.1).
+            ``find_unused_parameters = True`` in the config. Losses keep their weights: in the
+            mean over iterations they are divided by ``semantic_interval``. Not in the paper; known
+            as lazy regularisation (Karras et al., StyleGAN2, CVPR 2020, section 3.1).
         **kwargs: as in MMDetection's ``TwoStageDetector``.
 
     Raises:
