@@ -48,7 +48,12 @@ def converter_command(
             type=click.Path(exists=True, file_okay=False, path_type=Path),
             help='Folder with train.txt, val.txt and/or test.txt: one image name per line.',
         )
-        @click.option('--seed', default=0, help='Of everything that is drawn: splits, patches.')
+        @click.option(
+            '--seed',
+            default=0,
+            type=click.IntRange(min=0),
+            help='Of everything that is drawn: splits, patches.',
+        )
         @click.option(
             '--folds',
             default=folds,

@@ -157,6 +157,11 @@ def test_an_only_object_in_pieces_is_one_beside_files_that_number_theirs(
     assert alone.exit_code == 1 and 'is a foreground mask (everything is 7)' in alone.output
 
 
+def test_a_negative_seed_is_refused_in_one_line(command, two_folders, tmp_path):
+    result = run(command, two_folders, '--out', tmp_path / 'out', '--seed', -1)
+    assert result.exit_code == 2 and "'--seed': -1 is not in the range" in result.output
+
+
 def test_one_folder_takes_neither_jpeg_for_labels_nor_arrays_for_images(command, tmp_path):
     root = tmp_path / 'cells'
     root.mkdir()

@@ -17,7 +17,7 @@ from mmcell.datasets.synthetic import STYLES, generate_cells, watershed_aji
 @click.option('--out', type=click.Path(path_type=Path), default=Path('data/synthetic'))
 @click.option('--images', default=200, type=click.IntRange(min=5), help='Split 60/20/20.')
 @click.option('--size', default=256, type=click.IntRange(min=64), help='Height and width, pixels.')
-@click.option('--seed', default=0, help='Same seed, same images.')
+@click.option('--seed', default=0, type=click.IntRange(min=0), help='Same seed, same images.')
 @click.option('--style', default='mixed', type=click.Choice(['mixed', *STYLES]))
 @click.option('--baseline', is_flag=True, help="Print the watershed's AJI on the test images.")
 @click.option('--overwrite', is_flag=True, help='Replace the data set in OUT.')
