@@ -6,6 +6,7 @@ import csv
 import math
 import multiprocessing
 import os
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -14,7 +15,7 @@ from typing import Any, NamedTuple
 
 from mmcell.engine.errors import UserError
 from mmcell.evaluation.pairs import Pair, Reading, Scored, failure, score_pair
-from mmcell.evaluation.readers.files import Failure, Side, find_side, image_name
+from mmcell.evaluation.readers.files import Failure, Side, find_side, image_name, name_in_folder
 from mmcell.evaluation.registry import check_scores
 from mmcell.evaluation.summary import DEFAULT_SCORES, Row, render_text, summarize, write_summary
 
@@ -190,7 +191,8 @@ def read_subsets(path: Path) -> dict[str, list[str]]:
         path: CSV with the columns image and subset; an image may have several rows.
 
     Returns:
-        Name of the image, without suffixes -> names of its subsets.
+        Name of the image, without suffixes but with folders where the file gives them -> names of
+        its subsets.
 
     Raises:
         UserError: If a column is missing or the file is no CSV text.
@@ -209,7 +211,7 @@ def read_subsets(path: Path) -> dict[str, list[str]]:
                     raise ValueError(
                         f'line {table.line_num} has {line["subset"]!r}: give each subset a line'
                     )
-                names = subsets.setdefault(image_name(line['image']), [])
+                names = subsets.setdefault(name_in_folder(line['image']), [])
                 names += [name for name in [line['subset']] if name not in names]
     except (ValueError, OSError, csv.Error) as error:
         raise UserError(f'{path}: {error}') from error
@@ -239,9 +241,12 @@ def conclude(
     """
     scored = [result for result in results if isinstance(result, Scored)]
     failures = [*matching.failures, *(r for r in results if isinstance(r, Failure))]
-    rows = [_with_subsets(result.row, subsets) for result in scored]
+    rows = [result.row for result in scored]
+    subset_notes = []
+    if subsets is not None:
+        rows, subset_notes = _with_subsets(rows, subsets)
     readings = {'gt': _total([r.gt for r in scored]), 'pred': _total([r.pred for r in scored])}
-    notes = [*_reading_notes(readings), *_subset_notes(rows, subsets)]
+    notes = [*_reading_notes(readings), *subset_notes]
     if failures:
         notes.append(f'{len(failures)} images or files are not scored and not in these numbers')
     if out_dir is not None and failures:
@@ -278,8 +283,27 @@ def prepare_out(out_dir: Path) -> None:
         raise UserError(f'{out_dir}: cannot be made: {error}') from error
 
 
-def _with_subsets(row: Row, subsets: Mapping[str, Sequence[str]] | None) -> Row:
-    return row if subsets is None else {**row, 'subset': list(subsets.get(row['image'], ()))}
+def _with_subsets(
+    rows: Sequence[Row], subsets: Mapping[str, Sequence[str]]
+) -> tuple[list[Row], list[str]]:
+    """Rows that know their subsets, and a note on images that the table or the rows lack.
+
+    Without folders a name means the images of this name in all folders.
+    """
+    listed = defaultdict(list)
+    for name in subsets:
+        listed[image_name(name)].append(name)
+    chosen, used = [], set()
+    for row in rows:
+        image = row['image']
+        names = [image] if image in subsets else []
+        names = names or [n for n in listed[image_name(image)] if '/' not in image or '/' not in n]
+        used.update(names)
+        members = dict.fromkeys(subset for name in names for subset in subsets[name])
+        chosen.append({**row, 'subset': list(members)})
+    without = sum(not row['subset'] for row in chosen)
+    note = f'subsets: {without} scored images are in none, {len(subsets) - len(used)} listed ones '
+    return chosen, [note + 'not scored']
 
 
 def _total(readings: Sequence[Reading]) -> Reading:
@@ -304,11 +328,3 @@ def _reading_notes(readings: Mapping[str, Reading]) -> list[str]:
             rule = f' ({OVERLAP_RULE})' if total.cut or total.lost else ''
             notes.append(f'{side}: {", ".join(parts)}{rule}')
     return notes
-
-
-def _subset_notes(rows: Sequence[Row], subsets: Mapping[str, Sequence[str]] | None) -> list[str]:
-    if subsets is None:
-        return []
-    without = sum(not row['subset'] for row in rows)
-    unknown = set(subsets).difference(row['image'] for row in rows)
-    return [f'subsets: {without} scored images are in none, {len(unknown)} listed ones not scored']

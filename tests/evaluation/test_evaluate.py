@@ -442,6 +442,35 @@ def test_subsets_get_a_table_each(folders):
     assert '1 scored images are in none, 1 listed ones not scored' in result.output
 
 
+@pytest.mark.parametrize(
+    ('lines', 'expected', 'note'),
+    [
+        ('01/t.tif,early\n02/t.tif,late\n03/t.tif,late\n', ['early', 'late'], '0 scored images'),
+        ('02/t.tif,late\n', ['', 'late'], '1 scored images are in none, 0 listed'),
+        ('t,all\n', ['all', 'all'], '0 scored images are in none, 0 listed'),
+    ],
+)
+def test_subsets_tell_images_of_one_name_apart_by_folder(tmp_path, lines, expected, note):
+    write_coco(tmp_path / 'gt.json', labels_of(0))
+    content = json.loads((tmp_path / 'gt.json').read_text())
+    image = content['images'][0]
+    content['images'] = [{**image, 'id': k, 'file_name': f'0{k}/t.tif'} for k in (1, 2)]
+    content['annotations'] = [{**a, 'image_id': k} for a in content['annotations'] for k in (1, 2)]
+    for k, annotation in enumerate(content['annotations']):
+        annotation['id'] = k + 1
+    (tmp_path / 'gt.json').write_text(json.dumps(content))
+    (tmp_path / 's.csv').write_text('image,subset\n' + lines)
+    out = tmp_path / 'out'
+    result = run(
+        tmp_path, '--out', out, '--subsets', tmp_path / 's.csv', gt='gt.json', pred='gt.json'
+    )
+    assert result.exit_code == 0, result.output
+    found = table(out / 'per_image.csv')
+    assert [row['image'] for row in found] == ['01/t', '02/t']
+    assert [row['subset'] for row in found] == expected
+    assert note in result.output
+
+
 def test_a_coco_ground_truth_brings_its_subsets(tmp_path):
     write_coco(tmp_path / 'gt.json', labels_of(0))
     content = json.loads((tmp_path / 'gt.json').read_text())
