@@ -81,7 +81,7 @@ def render_markdown(comparison: Comparison, quoted: Sequence[QuotedTable] = ()) 
         for line in lines(comparison, quoted)
     ]
     parts = [_markdown_table(['method', *headings], body)]
-    tests = [list(line) for line in outcomes(comparison)]
+    tests = [[_escape_stars(cell) for cell in line] for line in outcomes(comparison)]
     if tests:
         parts += [f'## {comparison.reference} against the others']
         parts += [_markdown_table(list(OUTCOME_HEADINGS), tests)]
@@ -91,7 +91,8 @@ def render_markdown(comparison: Comparison, quoted: Sequence[QuotedTable] = ()) 
         ('Speed and memory', timing, timing_notes),
     ):
         if rows:
-            parts += [f'## {title}', _markdown_table(rows[0], rows[1:]), ' '.join(notes)]
+            body = [[_escape_stars(cell) for cell in row] for row in rows[1:]]
+            parts += [f'## {title}', _markdown_table(rows[0], body), ' '.join(notes)]
     parts += ['## How to read it']
     parts += ['\n'.join(f'- {_escape_stars(text)}' for text in explanations(comparison))]
     if quoted:
@@ -101,7 +102,8 @@ def render_markdown(comparison: Comparison, quoted: Sequence[QuotedTable] = ()) 
 
 
 def _markdown_name(line: Line) -> str:
-    name = f'**{line.name}**' if line.is_reference else line.name
+    name = _escape_stars(line.name)
+    name = f'**{name}**' if line.is_reference else name
     return f'{name} [{line.quoted}]' if line.quoted else name
 
 
@@ -109,24 +111,20 @@ def _markdown_cell(cell: Cell | None) -> str:
     if cell is None:
         return '–'
     mean = f'**{cell.mean}**' if cell.is_best else cell.mean
-    return mean + (f' ({cell.std})' if cell.std else '') + cell.stars
+    return mean + (f' ({cell.std})' if cell.std else '') + _escape_stars(cell.stars)
 
 
 def _markdown_table(headings: list[str], body: list[list[str]]) -> str:
-    rows = [headings, *body]
-    texts = ['| ' + ' | '.join(c.replace('|', r'\|') for c in map(_cell_stars, r)) + ' |'
-             for r in rows]  # fmt: skip
+    texts = [
+        '| ' + ' | '.join(cell.replace('|', r'\|') for cell in row) + ' |'
+        for row in (headings, *body)
+    ]
     rule = '|---|' + '---:|' * (len(headings) - 1)
     return '\n'.join([texts[0], rule, *texts[1:]])
 
 
-def _cell_stars(text: str) -> str:
-    """Stars of significance at the end, which Markdown would take for emphasis."""
-    bare = re.sub(r'(?<=[\d)])\*+$', '', text)
-    return bare + _escape_stars(text[len(bare) :])
-
-
 def _escape_stars(text: str) -> str:
+    """Text whose stars Markdown does not take for emphasis."""
     return text.replace('*', r'\*')
 
 

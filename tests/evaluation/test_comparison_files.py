@@ -78,6 +78,15 @@ def test_markdown_has_a_line_per_method_and_a_column_per_subset(comparison):
     assert body[2][4:] == ['–'] * 3
 
 
+def test_markdown_keeps_bold_names_that_end_in_digits_and_stars_of_names():
+    values = np.linspace(0.1, 0.4, 14)
+    compared = compare_methods(
+        [method('PFFNet 2', {'aji': values + 0.1}), method('a*b*', {'aji': values})]
+    )
+    body = rows_of(render_markdown(compared), '# Comparison\n')[2:]
+    assert [row[0] for row in body] == ['**PFFNet 2**', r'a\*b\*']
+
+
 def test_quoted_figures_stand_first_marked_and_without_tests(comparison):
     quoted = [load_quoted('pffnet_kumar'), load_quoted('cell_rcnn_v2_kumar')]
     text = render_markdown(comparison, quoted)
