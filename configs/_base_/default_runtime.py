@@ -30,13 +30,12 @@ default_hooks = dict(
     ),
     sampler_seed=dict(type='DistSamplerSeedHook'),
     visualization=dict(type='CellVisualizationHook'),
+    # Not custom_hooks: configs that set these would lose them.
+    density_guard=dict(type='DensityGuardHook'),
+    finite_loss=dict(type='FiniteLossHook'),
+    curves=dict(type='CurvesHook'),
+    progress_bar=dict(type='ProgressBarHook'),
 )
-custom_hooks = [
-    dict(type='DensityGuardHook'),
-    dict(type='FiniteLossHook'),
-    dict(type='CurvesHook'),
-    dict(type='ProgressBarHook'),
-]
 
 visualizer = dict(type='CellVisualizer', vis_backends=[dict(type='LocalVisBackend')])
 log_processor = dict(type='LogProcessor', window_size=50, by_epoch=False)

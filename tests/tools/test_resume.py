@@ -30,11 +30,7 @@ def _config(config_in, folder: Path, name: str, *hooks: dict) -> Path:
         max_iters=ITERATIONS,
         default_hooks__checkpoint__interval=CHECKPOINT_EVERY,
         work_dir=str(folder / name.split('_')[0]),
-        custom_hooks=[
-            dict(type='RecordHook', path=str(folder / name)),
-            dict(type='CurvesHook'),
-            *hooks,
-        ],
+        custom_hooks=[dict(type='RecordHook', path=str(folder / name)), *hooks],
     )
 
 

@@ -26,9 +26,17 @@ def test_training_ends_with_a_checkpoint_the_best_one_and_curves(tiny_config, tm
     assert not list((tmp_path / 'run').glob('*.partial'))
 
 
-def test_infinite_loss_stops_training_and_names_losses_and_images(tiny_config, tmp_path):
+@pytest.mark.parametrize('custom_hooks', [[], [dict(type='EMAHook')]], ids=['', 'own_hook'])
+def test_infinite_loss_stops_training_and_names_losses_and_images(
+    tiny_config, tmp_path, custom_hooks
+):
+    name = f'diverges{len(custom_hooks)}'
     config = tiny_config(
-        'diverges', max_iters=9, optim_wrapper__optimizer=dict(type='SGD', lr=1e30), batch_size=4
+        name,
+        max_iters=9,
+        batch_size=4,
+        optim_wrapper__optimizer=dict(type='SGD', lr=1e30),
+        custom_hooks=custom_hooks,
     )
     with pytest.raises(NonFiniteLossError) as error:
         train(config, overrides={'param_scheduler': [], 'optim_wrapper.clip_grad': None})
@@ -37,7 +45,7 @@ def test_infinite_loss_stops_training_and_names_losses_and_images(tiny_config, t
     assert 'loss_mask=nan' in message
     assert all(f'images/{index}.png' in message for index in range(4))
     # The update with the bad loss is in no checkpoint.
-    assert not list((tmp_path / 'diverges').glob('*.pth'))
+    assert not list((tmp_path / name).glob('*.pth'))
 
 
 def test_command_line_says_an_error_in_one_line(tiny_config, capsys):
