@@ -9,6 +9,7 @@ import torch
 from mmdet.utils import setup_cache_size_limit_of_dynamo
 from mmengine.config import Config
 from mmengine.dist import master_only
+from mmengine.hooks import Hook
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
@@ -146,7 +147,16 @@ def _prepare(config: str | Path, work_dir: str | None, overrides: dict[str, Any]
     return cfg
 
 
-class _Runner(Runner):
+class _HookRunner(Runner):
+    """``default_hooks.NAME=None`` switches any hook off; MMEngine knows this of its own alone."""
+
+    def register_default_hooks(self, hooks: dict[str, Any] | None = None) -> None:
+        """As in the parent; in place of None stands a hook that does nothing."""
+        hooks = {name: Hook() if hook is None else hook for name, hook in (hooks or {}).items()}
+        super().register_default_hooks(hooks)
+
+
+class _Runner(_HookRunner):
     """Leaves the config of an earlier training in ``work_dir`` alone until it is sure to go on."""
 
     def dump_config(self) -> None:
@@ -158,7 +168,7 @@ class _Runner(Runner):
         super().dump_config()
 
 
-class _TestRunner(Runner):
+class _TestRunner(_HookRunner):
     """Writes its config beside its log: that in ``work_dir`` is the training's."""
 
     @master_only

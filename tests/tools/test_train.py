@@ -26,6 +26,15 @@ def test_training_ends_with_a_checkpoint_the_best_one_and_curves(tiny_config, tm
     assert not list((tmp_path / 'run').glob('*.partial'))
 
 
+def test_any_default_hook_can_be_switched_off(tiny_config, tmp_path):
+    overrides = {f'default_hooks.{name}': None for name in ('curves', 'progress_bar', 'timer')}
+    runner = train(tiny_config('bare', max_iters=2), overrides=overrides)
+    kinds = {type(hook).__name__ for hook in runner.hooks}
+    assert kinds.isdisjoint({'CurvesHook', 'ProgressBarHook', 'IterTimerHook'})
+    assert {'FiniteLossHook', 'CheckpointHook'} <= kinds
+    assert not (tmp_path / 'bare' / 'curves.png').exists()
+
+
 @pytest.mark.parametrize('custom_hooks', [[], [dict(type='EMAHook')]], ids=['', 'own_hook'])
 def test_infinite_loss_stops_training_and_names_losses_and_images(
     tiny_config, tmp_path, custom_hooks
