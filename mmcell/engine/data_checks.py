@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config
 from mmengine.model import is_model_wrapper
@@ -80,6 +81,7 @@ def build_dataloader(runner: Runner, name: str) -> None:
     Raises:
         DataError: The data set refuses its annotations, or is empty: a sampler that draws without
             end would look for an image for ever; or it has more classes than the model.
+        ConfigError: A RoI head finds objects of more classes than it has masks for.
     """
     try:
         images = len(getattr(runner, name).dataset)
@@ -149,6 +151,15 @@ def _require_classes(runner: Runner, name: str) -> None:
             f'{", ".join(small)}: set num_classes of its heads (KeypointGraphHead has one class), '
             'or metainfo=dict(classes=...) of the data sets.'
         )
+    _require_masks_of_all_classes(numbers)
+
+
+def _require_masks_of_all_classes(numbers: dict[str, Any]) -> None:
+    found = {k: n for k, n in numbers.items() if '.bbox_head' in k}
+    masks = {k: n for k, n in numbers.items() if re.search(r'\.(mask\w*|point)_head', k)}
+    if found and masks and min(masks.values()) < max(found.values()):
+        said = ', '.join(f'{k}={n}' for k, n in {**found, **masks}.items())
+        raise ConfigError(f'{said}: set num_classes of all heads alike.')
 
 
 def _converter_hint(root: str) -> str:

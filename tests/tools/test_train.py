@@ -116,6 +116,11 @@ def test_command_line_says_an_error_in_one_line(tiny_config, capsys):
             'but the model has model.roi_head.mask_head.num_classes=1: set num_classes',
         ),
         (
+            {'model.roi_head.bbox_head.num_classes': 2},
+            ConfigError,
+            r'bbox_head.num_classes=2, model.roi_head.mask_head.num_classes=1: set .* heads alike',
+        ),
+        (
             {'val_evaluator.scores': ['pq', 'dice']},
             ConfigError,
             "save_best='cell/aji': .* does not give this score, but cell/dice, cell/pq. Choose",
