@@ -128,7 +128,7 @@ class Prediction:
         corners = self.objects.boxes[:, :2].tolist()
         for patch, (x, y) in zip(self.objects.patches, corners, strict=True):
             pieces = trace_polygons(patch, (x, y))
-            polygons = [shapely.Polygon(rings[0], rings[1:]) for rings in pieces]
+            polygons = [shapely.Polygon(outline, holes) for outline, holes in pieces]
             outlines.append(polygons[0] if len(polygons) == 1 else shapely.MultiPolygon(polygons))
         return outlines
 

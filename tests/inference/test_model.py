@@ -105,6 +105,11 @@ def test_what_a_prediction_holds(model, scene):
     assert prediction.mpp == 0.5 and prediction.remarks == ()
     assert [polygon.area for polygon in prediction.polygons] == [32, 36]
     assert prediction.polygons[0].bounds == (10, 2, 18, 6)
+    assert not prediction.polygons[0].interiors
+    prediction.objects.patches[0][1:3, 2:4] = False
+    del prediction.polygons  # cached
+    assert prediction.polygons[0].area == 32 - 4 and len(prediction.polygons[0].interiors) == 1
+    prediction.objects.patches[0][1:3, 2:4] = True
     bitmaps = prediction.masks.to_bitmaps()
     for k in range(2):
         np.testing.assert_array_equal(bitmaps[k], prediction.labels == k + 1)
