@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 from mmengine.config import Config
 from mmengine.model import is_model_wrapper
@@ -144,7 +143,8 @@ def _require_classes(runner: Runner, name: str) -> None:
         for path, node in walk_config(runner.cfg.model, 'model')
         if 'num_classes' in node and 'rpn_head' not in path
     } or {type(head).__name__: getattr(head, 'num_classes', None)}
-    small = [f'{k}={n}' for k, n in numbers.items() if isinstance(n, int) and n < len(classes)]
+    numbers = {k: n for k, n in numbers.items() if isinstance(n, int)}
+    small = [f'{k}={n}' for k, n in numbers.items() if n < len(classes)]
     if small:
         raise DataError(
             f'{name} has {len(classes)} classes, {", ".join(classes)}, but the model has '
@@ -154,7 +154,8 @@ def _require_classes(runner: Runner, name: str) -> None:
     _require_masks_of_all_classes(numbers)
 
 
-def _require_masks_of_all_classes(numbers: dict[str, Any]) -> None:
+def _require_masks_of_all_classes(numbers: dict[str, int]) -> None:
+    """Refuse a RoI head whose boxes have classes that its masks lack."""
     found = {k: n for k, n in numbers.items() if '.bbox_head' in k}
     masks = {k: n for k, n in numbers.items() if re.search(r'\.(mask\w*|point)_head', k)}
     if found and masks and min(masks.values()) < max(found.values()):

@@ -81,18 +81,17 @@ def render_markdown(comparison: Comparison, quoted: Sequence[QuotedTable] = ()) 
         for line in lines(comparison, quoted)
     ]
     parts = [_markdown_table(['method', *headings], body)]
-    tests = [[_escape_stars(cell) for cell in line] for line in outcomes(comparison)]
+    tests = [list(line) for line in outcomes(comparison)]
     if tests:
         parts += [f'## {comparison.reference} against the others']
-        parts += [_markdown_table(list(OUTCOME_HEADINGS), tests)]
+        parts += [_markdown_table(list(OUTCOME_HEADINGS), _plain(tests))]
     timing, timing_notes = timing_lines(comparison)
     for title, rows, notes in (
         ('Pooled', pooled_lines(comparison, quoted), [POOLED]),
         ('Speed and memory', timing, timing_notes),
     ):
         if rows:
-            body = [[_escape_stars(cell) for cell in row] for row in rows[1:]]
-            parts += [f'## {title}', _markdown_table(rows[0], body), ' '.join(notes)]
+            parts += [f'## {title}', _markdown_table(rows[0], _plain(rows[1:])), ' '.join(notes)]
     parts += ['## How to read it']
     parts += ['\n'.join(f'- {_escape_stars(text)}' for text in explanations(comparison))]
     if quoted:
@@ -121,6 +120,11 @@ def _markdown_table(headings: list[str], body: list[list[str]]) -> str:
     ]
     rule = '|---|' + '---:|' * (len(headings) - 1)
     return '\n'.join([texts[0], rule, *texts[1:]])
+
+
+def _plain(body: list[list[str]]) -> list[list[str]]:
+    """Cells without emphasis of their own."""
+    return [[_escape_stars(cell) for cell in row] for row in body]
 
 
 def _escape_stars(text: str) -> str:

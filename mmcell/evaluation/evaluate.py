@@ -296,8 +296,11 @@ def _with_subsets(
     chosen, used = [], set()
     for row in rows:
         image = row['image']
-        names = [image] if image in subsets else []
-        names = names or [n for n in listed[image_name(image)] if '/' not in image or '/' not in n]
+        if image in subsets:
+            names = [image]
+        else:
+            alike = listed[image_name(image)]
+            names = [name for name in alike if '/' not in image or '/' not in name]
         used.update(names)
         members = dict.fromkeys(subset for name in names for subset in subsets[name])
         chosen.append({**row, 'subset': list(members)})
