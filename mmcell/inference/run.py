@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from mmcell.engine.errors import DataError
 from mmcell.inference.inputs import require_text
@@ -76,10 +76,10 @@ class FileRun:
 
     def _tasks(self, files: Sequence[Path]) -> Iterator[ImageTask]:
         for path in files:
-            if self.folder.has_all_pages(path):
-                self.progress.on_image(1)
-                continue
             try:
+                if self.folder.has_all_pages(path):
+                    self.progress.on_image(1)
+                    continue
                 require_text(path)
                 sources = open_sources(path, **self.options.reading)
             except Exception as error:  # whatever is wrong with one file, the others count
@@ -97,6 +97,7 @@ class FileRun:
     def _task(self, source: ImageSource, number: int, count: int) -> ImageTask:
         if source.name in self.pages:
             raise DataError(f'results named {source.name} are there already, of another image')
+        self.folder.require_free(source.name)
         self.pages[source.name] = number, count
         return make_task(source, self.network, self.options)
 
@@ -152,36 +153,44 @@ class _ImageResult:
         return self._writers
 
     def _finish(self, task: ImageTask, error: Exception | None) -> None:
-        source = task.source
+        source, folder = task.source, self._run.folder
         number, count = self._run.pages[source.name]
         if error is None:
             try:
-                self._open(task).close()
+                writers = self._open(task)
+                writers.finish()
             except Exception as unwritten:
                 error = unwritten
+        if error is None:
+            notes = remarks(source, self._run.network, self._run.options, self._limits)
+            folder.add(self._row(task, f'{number}/{count}'), notes)
+            try:
+                writers.publish()
+            except Exception as unnamed:
+                error = unnamed
+                folder.take_back()
         source.close()
         if error is not None:
             self.discard()
             self._run.fail(source.path, source.name, error, count)
-            return
-        notes = remarks(source, self._run.network, self._run.options, self._limits)
-        self._run.folder.add(
-            dict(
-                image=source.path,
-                page=f'{number}/{count}',
-                name=source.name,
-                width=source.size[1],
-                height=source.size[0],
-                channels=' '.join(source.channels[k] for k in source.shown),
-                mpp='' if source.mpp is None else f'{source.mpp:g}',
-                tiles=len(task.numbers),
-                objects=self._objects,
-                mean_area_px=f'{self._area / self._objects:.1f}' if self._objects else '',
-                seconds=f'{time.perf_counter() - self._start:.3f}',
-            ),
-            notes,
+        else:
+            self._run.progress.on_image(1 / count)
+
+    def _row(self, task: ImageTask, page: str) -> dict[str, Any]:
+        source = task.source
+        return dict(
+            image=source.path,
+            page=page,
+            name=source.name,
+            width=source.size[1],
+            height=source.size[0],
+            channels=' '.join(source.channels[k] for k in source.shown),
+            mpp='' if source.mpp is None else f'{source.mpp:g}',
+            tiles=len(task.numbers),
+            objects=self._objects,
+            mean_area_px=f'{self._area / self._objects:.1f}' if self._objects else '',
+            seconds=f'{time.perf_counter() - self._start:.3f}',
         )
-        self._run.progress.on_image(1 / count)
 
 
 def require_distinct_names(files: Sequence[Path]) -> None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
-import shutil
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from datetime import datetime, timezone
@@ -15,6 +14,7 @@ from typing import Any, NamedTuple, TextIO
 
 from mmcell.engine.errors import DataError, OutputError
 from mmcell.inference.writers import output_paths
+from mmcell.inference.writers.base import remove
 
 RUN, SUMMARY, FAILURES = 'run.json', 'summary.csv', 'failures.csv'
 SUMMARY_COLUMNS = (
@@ -44,8 +44,9 @@ class RunFolder:
     """Opens a folder for results; use it in a ``with`` statement.
 
     ``run.json`` says how the results were made, from the start on; ``summary.csv`` has a row for
-    each image that is done, written when all its files are; ``failures.csv`` is there if an image
-    failed. A run that is interrupted leaves what is done.
+    each image that is done, written just before its files get their names, so that every file of
+    a run is known as such; ``failures.csv`` is there if an image failed. A run that is interrupted
+    leaves what is done.
 
     Args:
         path: made if missing.
@@ -86,22 +87,30 @@ class RunFolder:
                 'them, or choose another --out'
             )
         self._rows: list[dict[str, str]] = []
+        self._remnants: list[str] = []
         # Not before the run begins: an option that turns out wrong deletes nothing.
         self._to_delete = former if overwrite else None
         if former is not None and not overwrite:
             _require_equal(path, former['settings'], self._record['settings'])
-            self._rows = [row for row in _read_rows(path / SUMMARY) if self._is_whole(row['name'])]
+            for row in _read_rows(path / SUMMARY):
+                if self._is_whole(row['name']):
+                    self._rows.append(row)
+                else:
+                    self._remnants.append(row['name'])
             earlier = {key: former.get(key) for key in ('started', 'ended', 'status', 'command')}
             self._record['earlier_runs'] = [*former.get('earlier_runs', []), earlier]
         self._resumed = {row['name']: Path(row['image']) for row in self._rows}
-        self._resumed_pages = Counter(row['image'] for row in self._rows)
-        self._num_pages = {row['image']: row['page'].partition('/')[2] for row in self._rows}
+        self._pages: dict[str, list[dict[str, str]]] = defaultdict(list)
+        for row in self._rows:
+            self._pages[row['image']].append(row)
 
     def __enter__(self) -> RunFolder:
         make_out_folder(self.path)
         with self._writing():
             if self._to_delete is not None:
                 _delete_results(self.path, self._to_delete)
+            for name in self._remnants:
+                _delete_files(self._save, self.path, name)
             (self.path / FAILURES).unlink(missing_ok=True)
             self._record.update(status='running', started=_now(), ended=None)
             self._write_run()
@@ -142,17 +151,45 @@ class RunFolder:
         return former is not None
 
     def has_all_pages(self, image: Path) -> bool:
-        """Whether a former run has done every image of a file."""
-        done = self._resumed_pages[str(image)]
-        return done > 0 and self._num_pages[str(image)] == str(done)
+        """Whether a former run has done every image of a file, which is as it was since."""
+        rows = self._pages.get(str(image), [])
+        if not rows or rows[0]['page'].partition('/')[2] != str(len(rows)):
+            return False
+        written = [path.stat().st_mtime for row in rows for path in self._paths(row['name'])]
+        return image.stat().st_mtime <= min(written)
+
+    def require_free(self, name: str) -> None:
+        """Raise a :class:`DataError` if results of this name would replace files of no run."""
+        for path in self._paths(name):
+            if path.exists():
+                raise DataError(
+                    f'{path} is there already, and no run in this folder has written it: move it '
+                    'away, or choose another --out'
+                )
 
     def add(self, row: Mapping[str, Any], remarks: Sequence[str]) -> None:
-        """Note an image whose files are complete; ``remarks`` fill the column of this name."""
+        """Note an image whose files are complete and about to get their names.
+
+        Args:
+            row: of the summary, without its remarks.
+            remarks: fill the column of this name.
+        """
+        file = self._files[0]
+        self._last = file.tell(), Counter(remarks)
         self.num_done += 1
-        self.remarks.update(remarks)
+        self.remarks += Counter(remarks)
         with self._writing():
             self._summary.writerow({**row, 'remarks': '; '.join(remarks)})
-            self._files[0].flush()
+            file.flush()
+
+    def take_back(self) -> None:
+        """Strike out the last row: its files did not get their names."""
+        end, remarks = self._last
+        self.num_done -= 1
+        self.remarks -= remarks
+        with self._writing():
+            self._files[0].seek(end)
+            self._files[0].truncate()
 
     def fail(self, image: Path, name: str, error: Exception) -> None:
         """Note an image that gave no result."""
@@ -194,9 +231,11 @@ class RunFolder:
         file.flush()
         return table
 
+    def _paths(self, name: str) -> Iterable[Path]:
+        return output_paths(self._save, self.path, name).values()
+
     def _is_whole(self, name: str) -> bool:
-        paths = output_paths(self._save, self.path, name).values()
-        return all(path.exists() for path in paths)
+        return all(path.exists() for path in self._paths(name))
 
     def _write_run(self) -> None:
         part = self.path / f'{RUN}.part'
@@ -242,6 +281,8 @@ def _read_rows(path: Path) -> Iterator[dict[str, str]]:
 
 def _require_equal(path: Path, former: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     now = json.loads(json.dumps(now, default=str))
+    if sorted(former.get('save', [])) == sorted(now.get('save', [])):
+        now['save'] = former.get('save')  # their order makes no difference
     differ = [
         f'{key} was {former.get(key)!r}, is {now.get(key)!r}'
         for key in sorted({*former, *now})
@@ -258,13 +299,14 @@ def _delete_results(path: Path, former: Mapping[str, Any]) -> None:
     """Delete the files that a former run has written, and no others."""
     names = former['settings'].get('save', [])
     for row in _read_rows(path / SUMMARY):
-        for file in output_paths(names, path, row['name']).values():
-            if file.is_dir():
-                shutil.rmtree(file)
-            else:
-                file.unlink(missing_ok=True)
+        _delete_files(names, path, row['name'])
     for name in (SUMMARY, FAILURES, RUN):
         (path / name).unlink(missing_ok=True)
+
+
+def _delete_files(save: Iterable[str], path: Path, name: str) -> None:
+    for file in output_paths(save, path, name).values():
+        remove(file)
 
 
 def _now() -> str:

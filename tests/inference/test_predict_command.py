@@ -1,3 +1,4 @@
+import contextlib
 import csv
 import errno
 import io
@@ -23,6 +24,7 @@ from mmcell.inference import command
 from mmcell.inference.cli import predict
 from mmcell.inference.distribution import worker_pool
 from mmcell.inference.writers.labels import LabelsWriter
+from mmcell.inference.writers.tables import CsvWriter
 
 ALL = 'labels,geojson,rois,csv,overlay,coco'
 SUFFIXES = ('.tif', '.geojson', '_rois.zip', '.csv', '.png', '.json')
@@ -166,6 +168,84 @@ def test_overwrite_deletes_what_the_former_run_wrote_and_nothing_else(run, folde
     assert '1 images done' in result.output
     left = [str(p.relative_to(out)) for p in sorted(out.rglob('*')) if p.is_file()]
     assert left == ['labels/a.tif', 'labels/mine.tif', 'model_config.py', 'run.json', 'summary.csv']
+
+
+def test_files_that_no_run_wrote_are_never_replaced(run, folder, tmp_path):
+    """Annotations beside the images, in the folder that results are to go to."""
+    out = tmp_path
+    (out / 'labels').mkdir()
+    (out / 'labels/a.tif').write_text('drawn by hand')
+    for more in ((), ('--resume',), ('--overwrite',)):
+        result = run(folder, '--out', out, '--save', 'labels,csv', *more)
+        assert result.exit_code == 1
+        (failure,) = rows(out / 'failures.csv')
+        assert f'{out / "labels/a.tif"} is there already, and no run in this' in failure['error']
+        assert (out / 'labels/a.tif').read_text() == 'drawn by hand'
+        assert [row['name'] for row in rows(out / 'summary.csv')] == ['b', 'c']
+    (out / 'labels/a.tif').unlink()
+    result = run(folder, '--out', out, '--save', 'csv,labels', '--resume')
+    assert result.exit_code == 0 and '1 images done, 2 of a former run kept' in result.output
+
+
+@pytest.mark.parametrize('end', [KeyboardInterrupt, SystemExit])
+def test_a_run_killed_while_files_get_their_names_is_resumed(
+    run, folder, tmp_path, monkeypatch, end
+):
+    out, publish = tmp_path / 'out', CsvWriter.publish
+
+    def kill(self):
+        if self.path.stem == 'b':
+            raise end
+        publish(self)
+
+    def keep(path):
+        """What a killed process does not get to."""
+
+    monkeypatch.setattr(CsvWriter, 'publish', kill)
+    monkeypatch.setattr('mmcell.inference.writers.opening.remove', keep)
+    with contextlib.suppress(KeyboardInterrupt):
+        run(folder, '--out', out, '--save', 'labels,csv')
+    assert sorted(p.name for p in (out / 'labels').iterdir()) == ['a.tif', 'b.tif']
+    assert [p.name for p in (out / 'tables').glob('*.csv')] == ['a.csv']
+    monkeypatch.undo()
+    result = run(folder, '--out', out, '--save', 'labels,csv', '--resume')
+    assert result.exit_code == 0 and '2 images done, 1 of a former run kept' in result.output
+    assert [row['name'] for row in rows(out / 'summary.csv')] == ['a', 'b', 'c']
+
+
+def test_an_image_whose_files_get_no_name_is_not_noted(run, folder, tmp_path, monkeypatch):
+    out, publish = tmp_path / 'out', CsvWriter.publish
+
+    def refuse(self):
+        if self.path.stem == 'b':
+            raise PermissionError(13, 'Permission denied')
+        publish(self)
+
+    monkeypatch.setattr(CsvWriter, 'publish', refuse)
+    result = run(folder, '--out', out, '--save', 'labels,csv')
+    assert result.exit_code == 1 and '2 images done' in result.output
+    assert [row['name'] for row in rows(out / 'summary.csv')] == ['a', 'c']
+    assert [row['name'] for row in rows(out / 'failures.csv')] == ['b']
+    assert not list(out.glob('*/b.*'))
+    assert json.loads((out / 'run.json').read_text())['images_done'] == 2
+    monkeypatch.undo()
+    assert run(folder, '--out', out, '--save', 'labels,csv', '--resume').exit_code == 0
+
+
+def test_resume_does_the_images_that_a_file_has_gained(run, tmp_path, scene):
+    stack, out = tmp_path / 'stack.tif', tmp_path / 'out'
+
+    def write(count):
+        pages = np.stack([scene()] * count)
+        tifffile.imwrite(stack, pages, photometric='minisblack', metadata={'axes': 'ZYX'})
+
+    write(2)
+    run(stack, '--out', out, '--save', 'labels')
+    write(3)
+    os.utime(stack, (later := time.time() + 10, later))
+    result = run(stack, '--out', out, '--save', 'labels', '--resume')
+    assert '1 images done, 2 of a former run kept' in result.output
+    assert len(list((out / 'labels').iterdir())) == 3
 
 
 def test_overwrite_with_an_option_that_is_wrong_deletes_nothing(run, folder, tmp_path, monkeypatch):

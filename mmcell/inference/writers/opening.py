@@ -206,17 +206,34 @@ class Writers:
 
     def close(self) -> list[Path]:
         """Complete the files, then name them: :meth:`Writer.close`."""
+        self.finish()
+        self.publish()
+        return self.paths
+
+    def finish(self) -> None:
+        """Complete the files, which have no names yet."""
         try:
             for writer in self._writers:
                 with _explained(writer.path):
                     writer.finish()
-            for writer in self._writers:
-                with _explained(writer.path):
-                    writer.publish()
         except BaseException:
             self.discard()
             raise
-        return self.paths
+
+    def publish(self) -> None:
+        """Give the complete files their names."""
+        named: list[Path] = []
+        try:
+            for writer in self._writers:
+                with _explained(writer.path):
+                    writer.publish()
+                named.append(writer.path)
+        except BaseException:
+            self.discard()
+            for path in named:
+                with suppress(OSError):
+                    remove(path)
+            raise
 
     def discard(self) -> None:
         """Remove what is not closed: :meth:`Writer.discard`."""
