@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 
 class UserError(Exception):
@@ -38,6 +39,18 @@ def plain_errors() -> Iterator[None]:
         yield
     except UserError as error:
         raise SystemExit(f'error: {error}') from None
+
+
+@contextmanager
+def writing_to(path: Path) -> Iterator[None]:
+    """Turn errors of the system, such as a full disk, into an :class:`OutputError`."""
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(
+            f'{path} cannot be written to ({error.strerror or error}): make room, or choose '
+            'another folder'
+        ) from error
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

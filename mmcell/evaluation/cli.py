@@ -68,6 +68,7 @@ def evaluate(
         prepare_out,
         read_subsets,
         score_pairs,
+        write_evaluation,
     )
 
     with plain_errors():
@@ -82,7 +83,7 @@ def evaluate(
                 matching.pairs, chosen, workers, on_done=lambda: progress.advance(task)
             )
         options = {'gt': gt, 'pred': pred, 'score_threshold': score_threshold}
-        evaluation = conclude(matching, results, chosen, out, members, options)
+        evaluation = conclude(matching, results, chosen, members, options)
     click.echo(evaluation.text)
     if matching.ignored:
         names = ', '.join(path.name for path in matching.ignored[:4])
@@ -91,6 +92,8 @@ def evaluate(
     for failure in evaluation.failures:
         click.echo(f'failed: {failure.image or failure.files}: {failure.error}', err=True)
     if out is not None:
+        with plain_errors():
+            write_evaluation(out, evaluation)
         click.echo(f'results in {out}')
     if evaluation.failures:
         sys.exit(1)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from mmcell.engine.errors import UserError, did_you_mean
+from mmcell.engine.errors import UserError, did_you_mean, writing_to
 from mmcell.evaluation.comparison import Comparison, Method, compare_methods, read_method
 from mmcell.evaluation.comparison_files import write_comparison
 from mmcell.evaluation.comparison_text import outcomes, score_title
@@ -50,7 +51,7 @@ def write_results(
     labels: Sequence[str] = (),
     num_cases: int = 3,
     seed: int = 0,
-) -> str:
+) -> tuple[str, list[str]]:
     """Compare methods and write tables, pictures and the report.
 
     Args:
@@ -66,10 +67,11 @@ def write_results(
         seed: of the bootstrap.
 
     Returns:
-        What happened, for a terminal.
+        What happened, for a terminal, and one line per picture that could not be drawn.
 
     Raises:
         UserError: If something that was given cannot be used.
+        OutputError: If ``out`` cannot be written to.
     """
     if bool(images) + bool(gt) + bool(labels) not in (0, 3):
         raise UserError('pictures of images need all of --images, --gt and --labels NAME=RESULTS')
@@ -81,12 +83,14 @@ def write_results(
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f'--out: {error}') from error
-    write_comparison(out, comparison, tables)
-    pictures = _draw_scores(out, comparison)
-    if files:
-        pictures.append(_draw_cases(out, comparison, files, num_cases))
-    write_report(out / 'report.html', comparison, tables, pictures)
-    return _summary(comparison, out)
+    failures: list[str] = []
+    with writing_to(out):
+        write_comparison(out, comparison, tables)
+        pictures = _draw_scores(out, comparison)
+        if files:
+            pictures += _draw_cases(out, comparison, files, num_cases, failures)
+        write_report(out / 'report.html', comparison, tables, pictures)
+    return _summary(comparison, out), failures
 
 
 def _label_sources(labels: Sequence[str], names: Sequence[str]) -> dict[str, str]:
@@ -133,9 +137,12 @@ def _groups(comparison: Comparison, score: str) -> list[str] | None:
 
 
 def _draw_cases(
-    out: Path, comparison: Comparison, files: CaseFiles, num_cases: int
-) -> PictureGroup:
-    """The images on which the reference does worst and best in the first score."""
+    out: Path, comparison: Comparison, files: CaseFiles, num_cases: int, failures: list[str]
+) -> list[PictureGroup]:
+    """The images on which the reference does worst and best in the first score.
+
+    What cannot be read is added to ``failures``; the others are drawn.
+    """
     score, reference = comparison.scores[0], comparison.reference
     if reference not in comparison.values[score]:
         raise UserError(f'{reference} does not have {score}, by which images are chosen')
@@ -150,21 +157,22 @@ def _draw_cases(
     best = [k for k in order[::-1][:num_cases] if k not in worst]
     chosen = [('worst', k) for k in worst] + [('best', k) for k in best]
     title = score_title(score)
-    cases = [
-        files.read(
-            names[k],
-            f'{names[k]}: {rank} for {reference} by {title}',
-            {name: f'{title} {column[k]:.3f}' for name, column in values.items()},
-        )
-        for rank, k in chosen
-    ]
+    cases, drawn = [], Counter[str]()
+    for rank, k in chosen:
+        heading = f'{names[k]}: {rank} for {reference} by {title}'
+        captions = {name: f'{title} {column[k]:.3f}' for name, column in values.items()}
+        try:
+            cases.append(files.read(names[k], heading, captions))
+            drawn[rank] += 1
+        except UserError as error:
+            failures.append(f'{names[k]}: {error}')
+    if not cases:
+        return []
     path = out / 'cases.png'
     write_png(path, draw_cases(cases))
-    caption = (
-        f'The {len(worst)} worst and the {len(best)} best of {len(names)} images, by {title} of '
-        f'{reference}'
-    )
-    return PictureGroup('Worst and best images', [(caption, path)], wide=True)
+    counts = f'The {drawn["worst"]} worst and the {drawn["best"]} best of {len(names)} images'
+    caption = f'{counts}, by {title} of {reference}'
+    return [PictureGroup('Worst and best images', [(caption, path)], wide=True)]
 
 
 def _summary(comparison: Comparison, out: Path) -> str:

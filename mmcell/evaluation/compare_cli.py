@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
@@ -71,7 +72,7 @@ def compare(
 
     with plain_errors():
         methods = read_methods(results, split_names(names))
-        said = write_results(
+        said, failures = write_results(
             out,
             methods,
             scores=split_names(scores),
@@ -84,3 +85,7 @@ def compare(
             seed=seed,
         )
     click.echo(said)
+    for failure in failures:
+        click.echo(f'not drawn: {failure}', err=True)
+    if failures:
+        sys.exit(1)

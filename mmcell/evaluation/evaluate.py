@@ -13,7 +13,7 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mmcell.engine.errors import UserError
+from mmcell.engine.errors import UserError, writing_to
 from mmcell.evaluation.pairs import Pair, Reading, Scored, failure, score_pair
 from mmcell.evaluation.readers.files import Failure, Side, find_side, image_name, name_in_folder
 from mmcell.evaluation.registry import check_scores
@@ -46,10 +46,16 @@ class Evaluation(NamedTuple):
     Attributes:
         text: the table for a terminal, and notes on how the files were read.
         failures: every image and file that is not scored.
+        rows: the scored images.
+        summary: of them; empty if there is none.
+        notes: those of the text.
     """
 
     text: str
     failures: list[Failure]
+    rows: Sequence[Row]
+    summary: Mapping[str, Any]
+    notes: Sequence[str]
 
 
 def choose_scores(names: str | None) -> tuple[str, ...]:
@@ -81,7 +87,7 @@ def match_sides(gt: str | Path, pred: str | Path, score_threshold: float | None 
     try:
         gt_side = find_side(gt)
         pred_side = find_side(pred, gt_side.coco_files, score_threshold)
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         raise UserError(str(error)) from error
     pairs, failures = [], [*gt_side.failures, *pred_side.failures]
     for name in sorted({*gt_side.entries, *pred_side.entries}):
@@ -94,8 +100,14 @@ def match_sides(gt: str | Path, pred: str | Path, score_threshold: float | None 
 
 
 def _mismatch(name: str, gt: Side, pred: Side) -> Failure | None:
+    """What keeps an image from being scored, if anything does."""
     sides = {'ground truth': gt.entries.get(name, []), 'prediction': pred.entries.get(name, [])}
     files = '; '.join(entry.source for entries in sides.values() for entry in entries)
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        problem = 'its name is not valid UTF-8, in which tables name it: rename the file'
+        return Failure(_shown(name), _shown(files), problem)
     for kind, entries in sides.items():
         if not entries:
             return Failure(name, files, f'has no {kind}')
@@ -104,6 +116,11 @@ def _mismatch(name: str, gt: Side, pred: Side) -> Failure | None:
             hint = "choose with a pattern such as 'folder/*_masks.tif'"
             return Failure(name, files, f'its {kind} is ambiguous, {several}; {hint}')
     return None
+
+
+def _shown(name: str) -> str:
+    """A name of any bytes as text."""
+    return name.encode(errors='surrogateescape').decode(errors='backslashreplace')
 
 
 def score_pairs(
@@ -222,20 +239,15 @@ def conclude(
     matching: Matching,
     results: Sequence[Scored | Failure],
     scores: Sequence[str],
-    out_dir: Path | None = None,
     subsets: Mapping[str, Sequence[str]] | None = None,
     options: Mapping[str, Any] | None = None,
 ) -> Evaluation:
-    """Summarise scored images and write the files.
-
-    Writes ``per_image.csv``, ``summary.json`` and ``summary.md`` if an image was scored, and
-    ``failures.csv`` if one was not.
+    """Summarise scored images.
 
     Args:
         matching: of :func:`match_sides`.
         results: of :func:`score_pairs`.
         scores: names of the scores in the results.
-        out_dir: of :func:`prepare_out`; None writes nothing.
         subsets: of :func:`read_subsets`, in place of those that a COCO ground truth names.
         options: how this was called, for ``summary.json``.
     """
@@ -249,11 +261,8 @@ def conclude(
     notes = [*_reading_notes(readings), *subset_notes]
     if failures:
         notes.append(f'{len(failures)} images or files are not scored and not in these numbers')
-    if out_dir is not None and failures:
-        with open(out_dir / 'failures.csv', 'w', newline='', encoding='utf-8') as file:
-            csv.writer(file).writerows([Failure._fields, *failures])
     if not rows:
-        return Evaluation('no image was scored', failures)
+        return Evaluation('no image was scored', failures, [], {}, [])
     summary = {
         **summarize(rows, scores=scores),
         'options': dict(options or {}),
@@ -261,11 +270,30 @@ def conclude(
         'objects': {side: total._asdict() for side, total in readings.items()},
         'failures': len(failures),
     }
-    if out_dir is not None:
-        write_summary(out_dir, rows, summary)
-        with open(out_dir / 'summary.md', 'a', encoding='utf-8') as file:
-            file.writelines(f'\n{note}.\n' for note in notes)
-    return Evaluation('\n'.join([render_text(summary), *notes]), failures)
+    text = '\n'.join([render_text(summary), *notes])
+    return Evaluation(text, failures, rows, summary, notes)
+
+
+def write_evaluation(out_dir: Path, evaluation: Evaluation) -> None:
+    """Write ``per_image.csv``, ``summary.json`` and ``summary.md`` if an image was scored.
+
+    And ``failures.csv`` if one was not.
+
+    Args:
+        out_dir: of :func:`prepare_out`.
+        evaluation: of :func:`conclude`.
+
+    Raises:
+        OutputError: If the folder cannot be written to.
+    """
+    with writing_to(out_dir):
+        if evaluation.failures:
+            with open(out_dir / 'failures.csv', 'w', newline='', encoding='utf-8') as file:
+                csv.writer(file).writerows([Failure._fields, *evaluation.failures])
+        if evaluation.rows:
+            write_summary(out_dir, evaluation.rows, evaluation.summary)
+            with open(out_dir / 'summary.md', 'a', encoding='utf-8') as file:
+                file.writelines(f'\n{note}.\n' for note in evaluation.notes)
 
 
 def prepare_out(out_dir: Path) -> None:

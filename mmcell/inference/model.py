@@ -72,8 +72,8 @@ class Model:
         """Find the objects of an image, or of many.
 
         Args:
-            x: an array or tensor (gray, colour, or any channels with ``axes``), or the path of a
-                file; or a list, tuple or iterator of these, where folders, patterns and CSV lists
+            x: an array, tensor or anything NumPy takes for one, such as an image of Pillow (gray,
+                colour, or any channels with ``axes``), or the path of a file; or a list, tuple or iterator of these, where folders, patterns and CSV lists
                 stand for all their images and a file may hold several. Arrays have no name: they
                 are called 'image', in a list 'image_001' and so on.
             mpp: microns per pixel, instead of what the file says.
@@ -106,7 +106,7 @@ class Model:
             )
             return self._predict(tasks, chosen, progress, batch_size, ordered_map)
 
-        if isinstance(x, (np.ndarray, torch.Tensor, str, Path, ImageSource)):
+        if isinstance(x, (str, Path, ImageSource)) or hasattr(x, '__array__'):
             (prediction,) = run([_single(x, chosen)], ahead)
             return prediction
         if isinstance(x, (list, tuple)):

@@ -146,7 +146,7 @@ class Prediction:
             ]
         return pd.concat(tables or [context.no_objects().table], ignore_index=True)
 
-    def save(self, path: str | Path, formats: Sequence[str] | None = None) -> list[Path]:
+    def save(self, path: str | Path, formats: str | Sequence[str] | None = None) -> list[Path]:
         """Write files.
 
         Args:
@@ -154,8 +154,8 @@ class Prediction:
                 QuPath, ``.zip`` ImageJ ROIs, ``.csv`` or ``.parquet`` measurements, ``.json`` COCO,
                 ``.png`` overlay, ``.ome.zarr`` labels. A name without a suffix is a folder, which
                 gets one folder per kind, as ``mmcell predict`` writes them.
-            formats: what a folder gets, names as in ``mmcell predict --save``; label map, QuPath,
-                CSV and overlay if None.
+            formats: what a folder gets, one or more names as in ``mmcell predict --save``; label
+                map, QuPath, CSV and overlay if None.
 
         Returns:
             The files.
@@ -165,6 +165,8 @@ class Prediction:
             OutputError: If a file cannot be written.
         """
         path = Path(path)
+        if isinstance(formats, str):
+            formats = [formats]
         context = dict(
             classes=self.class_names, palette=self._palette, display_range=self._task.display_range
         )

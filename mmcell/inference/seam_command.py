@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from mmcell.engine.errors import ConfigError, DataError
+from mmcell.engine.errors import ConfigError, DataError, writing_to
 from mmcell.inference.detect import OutOfMemoryError
 from mmcell.inference.image_source import ArraySource, ImageSource
 from mmcell.inference.intensity import DisplayRange
@@ -44,7 +44,7 @@ def run_seam_check(
         ConfigError: If an option or the config cannot be used.
         DataError: If the image cannot be read, is several, or would be a single tile.
         OutOfMemoryError: If it is too large in one piece.
-        OutputError: If ``out`` cannot be made.
+        OutputError: If ``out`` cannot be made or written to.
     """
     try:
         chosen = PredictOptions(tissue=False, **options)
@@ -119,9 +119,10 @@ def run_seam_check(
     if out is not None:
         values = {'image': str(image), 'corner': corner, 'limits': sorted(limits)}
         values.update(report.as_dict())
-        (out / 'seam_check.json').write_text(json.dumps(values, indent=2) + '\n')
         rgb = display_range.to_rgb8(part.read(0, 0, part.size[1], part.size[0]))
-        write_png(out / 'seam_check.png', draw_places(check, rgb))
+        with writing_to(out):
+            (out / 'seam_check.json').write_text(json.dumps(values, indent=2) + '\n')
+            write_png(out / 'seam_check.png', draw_places(check, rgb))
         click.echo(f'seam_check.json and seam_check.png in {out}')
     for limit in sorted(limits):
         click.echo(

@@ -75,6 +75,8 @@ def read_label_tiff(path: Path) -> list[LayerData]:
         mpp = source.mpp
     name = path.name[: -len(path.suffix)]
     table = _table_beside(path.parent.parent / 'tables', name)
+    if mpp is None and table is not None:
+        mpp = _mpp_of(table)  # tags above 20 microns are not believed; the run was told
     return [labels_layer(pixels if len(pixels) > 1 else pixels[0], name, mpp, table)]
 
 

@@ -1,4 +1,5 @@
 import csv
+import errno
 import json
 import re
 import runpy
@@ -136,6 +137,33 @@ def test_best_and_worst_images_are_drawn_by_the_first_score(results, files, monk
         'h: best',
     ]
     assert cv2.imread(str(results / 'out/cases.png')).shape[2] == 3
+
+
+def test_an_image_that_cannot_be_drawn_costs_its_picture_alone(results, files):
+    (results / 'images/f.png').write_bytes(b'no picture')
+    result = run('A', 'B', *files, '--cases', 2, '--out', 'out')
+    assert result.exit_code == 1
+    assert re.search(r'not drawn: f: .*f\.png', result.stderr)
+    text = References((results / 'out/report.html').read_text()).text
+    assert 'The 1 worst and the 2 best of 7 images' in text
+    for path in (results / 'images').iterdir():
+        path.write_bytes(b'no picture')
+    result = run('A', 'B', *files, '--out', 'new')
+    assert result.exit_code == 1 and result.stderr.count('not drawn: ') == 6
+    assert 'Worst and best' not in (results / 'new/report.html').read_text()
+
+
+def test_a_full_disk_is_named(results, monkeypatch):
+    def refuse(self, *args, **kwargs):
+        raise OSError(errno.ENOSPC, 'No space left on device')
+
+    (results / 'out').mkdir()
+    monkeypatch.setattr(Path, 'write_text', refuse)
+    result = run('A', 'B', '--out', 'out')
+    assert result.exception.code == (
+        'error: out cannot be written to (No space left on device): make room, or choose another '
+        'folder'
+    )
 
 
 def test_two_images_are_one_worst_and_one_best(results, files):

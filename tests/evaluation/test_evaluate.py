@@ -1,4 +1,5 @@
 import csv
+import errno
 import gzip
 import json
 import os
@@ -469,6 +470,37 @@ def test_subsets_tell_images_of_one_name_apart_by_folder(tmp_path, lines, expect
     assert [row['image'] for row in found] == ['01/t', '02/t']
     assert [row['subset'] for row in found] == expected
     assert note in result.output
+
+
+def test_a_name_that_is_no_utf_8_fails_its_image_alone(folders):
+    for side, ending in (('gt', b'.tif'), ('pred', b'_masks.tif')):
+        folder = os.fsencode(folders / side)
+        os.rename(folder + b'/b' + ending, folder + b'/Pr\xe4parat' + ending)
+    result = run(folders, '--out', folders / 'out')
+    assert result.exit_code == 1
+    assert 'failed: Pr\\xe4parat: its name is not valid UTF-8' in result.output
+    assert [row['image'] for row in table(folders / 'out/per_image.csv')] == ['a', 'c']
+    (failure,) = table(folders / 'out/failures.csv')
+    assert failure['image'] == 'Pr\\xe4parat' and 'rename the file' in failure['error']
+
+
+def test_a_full_disk_costs_the_files_but_not_the_table(folders, monkeypatch):
+    def refuse(*args):
+        raise OSError(errno.ENOSPC, 'No space left on device')
+
+    monkeypatch.setattr('mmcell.evaluation.evaluate.write_summary', refuse)
+    result = run(folders, '--out', folders / 'out')
+    assert 'aji' in result.output and '3 images' in result.output
+    assert result.exception.code == (
+        f'error: {folders / "out"} cannot be written to (No space left on device): make room, or '
+        'choose another folder'
+    )
+
+
+def test_paths_at_home_are_found(folders, monkeypatch):
+    monkeypatch.setenv('HOME', str(folders))
+    result = CliRunner().invoke(main, ['evaluate', '--gt', '~/gt', '--pred', '~/pred/*_masks.tif'])
+    assert result.exit_code == 0 and '3 images' in result.output
 
 
 def test_a_coco_ground_truth_brings_its_subsets(tmp_path):

@@ -224,6 +224,11 @@ SUFFIXES = {
 }
 
 
+def test_an_image_of_pillow_is_an_array(model, scene):
+    found = model.predict(Image.fromarray(scene()))
+    assert (found.labels == model.predict(scene()).labels).all() and len(found) == 2
+
+
 @pytest.mark.parametrize('name', SUFFIXES)
 def test_a_prediction_is_saved_by_the_end_of_the_name(model, scene, tmp_path, name):
     path = tmp_path / 'new' / name
@@ -254,6 +259,7 @@ def test_a_prediction_is_saved_into_a_folder(model, scene, tmp_path):
     assert all(path.is_file() for path in saved)
     (only,) = prediction.save(tmp_path / 'one', ['coco'])
     assert only == tmp_path / 'one/coco/image.json'
+    assert prediction.save(tmp_path / 'one', 'csv') == [tmp_path / 'one/tables/image.csv']
     with pytest.raises(DataError, match=r'cannot save this, expected a name in \.tif'):
         prediction.save(tmp_path / 'x.xyz')
     with pytest.raises(DataError, match='has the one it ends in'):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -153,6 +154,8 @@ def one_line(error: BaseException) -> str:
 
 def _files(source: str | Path) -> list[Path]:
     path = Path(source)
+    if not os.path.lexists(path):  # a name may begin with ~ itself
+        path = Path(os.path.expanduser(path))
     if path.is_file():
         return [path]
     if path.is_dir():
