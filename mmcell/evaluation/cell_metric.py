@@ -8,9 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from mmdet.registry import METRICS
-from mmdet.structures.mask import encode_mask_results
 from mmengine.evaluator import BaseMetric
 from mmengine.logging import MMLogger
 
@@ -26,8 +24,8 @@ from mmcell.evaluation.summary import (
     write_summary,
 )
 from mmcell.functional.overlap import OverlapTable, overlap_table
-from mmcell.functional.rle import rles_to_label_map
 from mmcell.functional.scores import panoptic_quality
+from mmcell.structures.flattening import masks_to_label_map, select_masks
 from mmcell.structures.label_map_masks import gt_label_map
 
 
@@ -144,7 +142,13 @@ class CellMetric(BaseMetric):
                 'LoadCellAnnotations after Resize in test_pipeline'
             )
         kept = pred['scores'] >= self.score_threshold
-        pred_map = self._pred_label_map(pred, kept, size)
+        pred_map = masks_to_label_map(
+            select_masks(pred['masks'], kept),
+            pred.get('mask_scores', pred['scores'])[kept],
+            size,
+            self.mask_threshold,
+            self.min_visible,
+        )
         table = overlap_table(gt_map, pred_map)
         row = measure_image(
             Image(table, (gt_map, pred_map)), [name for name in self.scores if name in SCORES]
@@ -180,23 +184,6 @@ class CellMetric(BaseMetric):
             'n_detections': detections,
             RANKED_COLUMN: matches,
         }
-
-    def _pred_label_map(
-        self, pred: Mapping[str, Any], kept: torch.Tensor, size: tuple[int, int]
-    ) -> npt.NDArray[np.int32]:
-        """Flatten the predictions that stay; k + 1 is the k-th of them."""
-        masks = pred['masks']
-        order = pred.get('mask_scores', pred['scores'])[kept]
-        if hasattr(masks, 'to_label_map'):
-            label_map = masks[kept].to_label_map(
-                order, threshold=self.mask_threshold, min_visible=self.min_visible
-            )
-            return label_map.cpu().numpy()
-        if isinstance(masks, torch.Tensor):
-            rles = encode_mask_results(masks[kept].cpu().numpy())
-        else:
-            rles = [masks[k] for k in kept.nonzero().flatten().tolist()]
-        return rles_to_label_map(rles, size, order.cpu().numpy(), self.min_visible)
 
     @property
     def _classes(self) -> Sequence[str]:

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from mmdet.structures.mask import encode_mask_results
 
 from mmcell.functional.rle import Rle
 from mmcell.functional.scores import RankedMatches, box_ious, ranked_matches, rle_ious
+from mmcell.structures.flattening import masks_to_rles
 
 
 def match_detections(
@@ -27,8 +27,9 @@ def match_detections(
     Args:
         gt: ``masks`` (LabelMapMasks or BitmapMasks) or ``bboxes`` ((N, 4) pixels of the image) of
             the objects; ``labels``, with more than one class.
-        pred: the same of the detections, ``masks`` as RoiMasks, RLEs or (N, H, W) bool; and
-            ``scores``. Masks are ranked by ``mask_scores`` where there are some.
+        pred: the same of the detections, ``masks`` in any form of
+            :data:`~mmcell.structures.flattening.Masks`; and ``scores``. Masks are ranked by
+            ``mask_scores`` where there are some.
         kinds: 'masks', 'boxes' or both.
         num_classes: 1 compares everything with everything.
         mask_threshold: as in :class:`~mmcell.evaluation.cell_metric.CellMetric`.
@@ -48,7 +49,7 @@ def match_detections(
     for kind in kinds:
         if kind == 'masks':
             gt_shapes: Any = _object_array(_gt_rles(gt['masks']))
-            shapes: Any = _object_array(_pred_rles(pred['masks'], mask_threshold))
+            shapes: Any = _object_array(masks_to_rles(pred['masks'], mask_threshold))
             compare: Any = rle_ious
             confidence = pred.get('mask_scores', pred['scores'])
         else:
@@ -72,14 +73,6 @@ def _members(
 
 def _gt_rles(masks: Any) -> list[Rle]:
     return masks.to_rle() if hasattr(masks, 'to_rle') else encode_mask_results(masks.masks)
-
-
-def _pred_rles(masks: Any, threshold: float) -> list[Rle]:
-    if hasattr(masks, 'to_rle'):
-        return masks.to_rle(threshold)
-    if isinstance(masks, torch.Tensor):
-        return encode_mask_results(masks.cpu().numpy())
-    return list(masks)
 
 
 def _object_array(rles: Sequence[Rle]) -> npt.NDArray[np.object_]:

@@ -73,9 +73,10 @@ class Model:
 
         Args:
             x: an array, tensor or anything NumPy takes for one, such as an image of Pillow (gray,
-                colour, or any channels with ``axes``), or the path of a file; or a list, tuple or iterator of these, where folders, patterns and CSV lists
-                stand for all their images and a file may hold several. Arrays have no name: they
-                are called 'image', in a list 'image_001' and so on.
+                colour, or any channels with ``axes``), or the path of a file; or a list, tuple or
+                iterator of these, where folders, patterns and CSV lists stand for all their images
+                and a file may hold several. Arrays have no name: they are called 'image', in a
+                list 'image_001' and so on.
             mpp: microns per pixel, instead of what the file says.
             channels: one to three channels for the network: names, or numbers from 1.
             axes: a letter per axis of what is stored, such as 'CYX', instead of what files say.

@@ -58,7 +58,8 @@ class CellVisualizer(Visualizer):
             name: name under which the visualization backends store the picture.
             image: (H, W, 3) uint8, RGB, at the size of the data sample's masks.
             data_sample: ``gt_instances.masks`` as LabelMapMasks or BitmapMasks, ``pred_instances``
-                with ``scores`` and RoiMasks in ``masks``.
+                with ``scores`` and ``masks``, in any form of
+                :data:`~mmcell.structures.flattening.Masks`.
             draw_gt: whether to draw the annotations.
             draw_pred: whether to draw the predictions.
             show: open a window instead of storing.
@@ -79,6 +80,7 @@ class CellVisualizer(Visualizer):
                     pred_score_thr,
                     self.mask_threshold,
                     self.min_visible,
+                    image.shape[:2],
                 )
         picture = _draw(image, gt, pred, title)
         self.set_image(picture)

@@ -8,6 +8,7 @@ import pytest
 import tifffile
 import torch
 from mmengine.structures import InstanceData
+from PIL import Image
 
 import mmcell
 from mmcell.engine.errors import DataError

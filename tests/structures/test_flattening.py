@@ -4,7 +4,7 @@ import torch
 from mmengine.structures import InstanceData
 
 from mmcell.structures import RoiMasks
-from mmcell.structures.flattening import flatten_predictions
+from mmcell.structures.flattening import flatten_predictions, masks_to_rles
 
 
 def squares(boxes, scores, **fields):
@@ -52,7 +52,20 @@ def test_nothing_predicted_is_an_empty_map():
     assert label_map.shape == (6, 8) and not label_map.any()
 
 
-def test_full_size_bitmaps_are_refused_with_the_remedy():
-    instances = InstanceData(scores=torch.ones(1), masks=torch.ones(1, 6, 8, dtype=torch.bool))
-    with pytest.raises(TypeError, match="type='RoiMasksRoIHead'"):
-        flatten_predictions(instances)
+def test_masks_of_every_form_give_the_same_map():
+    instances = squares([(0, 0, 4, 4), (2, 2, 6, 6), (4, 0, 8, 2)], [0.6, 0.9, 0.2])
+    expected = flatten_predictions(instances)
+    assert set(np.unique(expected)) == {0, 1, 2}
+    bits = instances.masks.to_bitmaps()
+    forms = [instances.masks.to_rle(), bits, bits.byte(), 0.2 + 0.3 * bits.bfloat16()]
+    for masks in forms:
+        other = InstanceData(scores=instances.scores.bfloat16(), masks=masks)
+        assert (flatten_predictions(other, image_size=(6, 8)) == expected).all()
+        assert masks_to_rles(masks) == instances.masks.to_rle()
+
+
+@pytest.mark.parametrize('masks', [[], torch.zeros(0, 6, 8, dtype=torch.bool)])
+def test_nothing_predicted_is_an_empty_map_in_every_form(masks):
+    instances = InstanceData(scores=torch.zeros(0), masks=masks)
+    label_map = flatten_predictions(instances, image_size=(6, 8))
+    assert label_map.shape == (6, 8) and not label_map.any()

@@ -68,6 +68,22 @@ def test_models_and_data_of_mmdetection_are_drawn(trained, tmp_path):
     assert len(list(tmp_path.glob('*/pictures/*.png'))) == 4
 
 
+def test_full_size_masks_of_other_detectors_are_drawn_timed_and_written(
+    trained, tmp_path, monkeypatch
+):
+    config, checkpoint, aji = trained
+    monkeypatch.setattr('mmcell.engine.run.TimingHook', partial(TimingHook, warmup_images=1))
+    options = dict(work_dir=str(tmp_path), out=str(tmp_path / 'found.pkl'), timing=True)
+    theirs = {'model.roi_head.type': 'StandardRoIHead'}
+    scores = run_test(config, checkpoint, overrides=theirs, show_dir='pictures', **options)
+    assert scores['cell/aji'] == pytest.approx(aji, abs=0.01)
+    assert len(list(tmp_path.glob('*/pictures/*.png'))) == 4
+    assert list(tmp_path.glob('*/timing.json'))
+    found = pickle.loads((tmp_path / 'found.pkl').read_bytes())
+    masks = [sample['pred_instances']['masks'] for sample in found]
+    assert len(masks) == 4 and all(mask['size'] == [64, 64] for each in masks for mask in each)
+
+
 def test_folder_that_the_config_names_is_kept(trained, tmp_path, monkeypatch):
     config, checkpoint, _ = trained
     monkeypatch.setattr('mmcell.engine.run.TimingHook', partial(TimingHook, warmup_images=1))
