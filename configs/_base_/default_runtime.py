@@ -31,6 +31,7 @@ default_hooks = dict(
     sampler_seed=dict(type='DistSamplerSeedHook'),
     visualization=dict(type='CellVisualizationHook'),
     # Not custom_hooks: configs that set these would lose them.
+    average_buffers=dict(type='AverageBuffersHook'),
     density_guard=dict(type='DensityGuardHook'),
     finite_loss=dict(type='FiniteLossHook'),
     curves=dict(type='CurvesHook'),

@@ -20,6 +20,7 @@ CONFIGS = ROOT / 'configs' / '_base_'
 
 PROBES = '''
 import json, os, signal
+import torch
 from mmengine.dist import get_rank
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
@@ -41,6 +42,17 @@ class RecordHook(Hook):
         )
         with open(f'{self.path}.{get_rank()}', 'a') as file:
             file.write(json.dumps(line) + chr(10))
+
+
+@HOOKS.register_module()
+class ValidatedHook(Hook):
+    """The network that each process validates, as a file."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def before_val_epoch(self, runner):
+        torch.save(runner.model.module.state_dict(), f'{self.path}.{get_rank()}')
 
 
 @HOOKS.register_module()

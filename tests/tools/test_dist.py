@@ -57,6 +57,26 @@ def test_two_processes_train_like_one_with_twice_the_batch(tiny_config, tmp_path
     torch.testing.assert_close(weights[1], weights[0], rtol=1e-4, atol=1e-5)
 
 
+def test_every_process_validates_the_network_that_is_saved(tiny_config, tmp_path):
+    """Also where batch normalisation has met other images in each."""
+    config = tiny_config(
+        'two',
+        batch_size=1,
+        max_iters=2,
+        train_cfg__val_interval=2,
+        model__backbone__norm_eval=False,
+        custom_hooks=[dict(type='ValidatedHook', path=str(tmp_path / 'validated'))],
+    )
+    run_tool('dist_train.sh', config, '2')
+    saved = torch.load(tmp_path / 'two' / 'iter_2.pth', weights_only=False)['state_dict']
+    # They begin at 0.
+    moved = [name for name in saved if name.endswith('running_mean') and saved[name].any()]
+    assert len(moved) > 10
+    for rank in (0, 1):
+        validated = torch.load(f'{tmp_path / "validated"}.{rank}')
+        assert all(validated[name].equal(saved[name]) for name in moved)
+
+
 def test_two_processes_learn_semantics_in_every_second_iteration(tiny_config, shrink, tmp_path):
     """In the others no gradient reaches the semantic heads."""
     model = Config.fromfile(CONFIGS / '_base_' / 'models' / 'pffnet_r18_tiny.py').model

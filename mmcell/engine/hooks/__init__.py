@@ -1,5 +1,6 @@
 """Importing this package registers the hooks."""
 
+from .average_buffers_hook import AverageBuffersHook
 from .curves_hook import CurvesHook
 from .density_guard_hook import DensityGuardHook
 from .finite_loss_hook import FiniteLossHook
@@ -9,6 +10,7 @@ from .progress_bar_hook import ProgressBarHook
 from .timing_hook import TimingHook
 
 __all__ = [
+    'AverageBuffersHook',
     'CurvesHook',
     'DensityGuardHook',
     'FiniteLossHook',

@@ -184,6 +184,9 @@ class KeypointGraphHead(BaseModule):
             for name, term, weight in zip(maps._fields, terms, self.weights, strict=True):
                 name = name.removesuffix('_logits')
                 losses[f'loss_{name}_s{scale + 1}'] = weight * term
+        if 0 not in self.scales:
+            # The finer levels have no loss; other processes would wait for their gradients.
+            losses[next(iter(losses))] += features[0].sum() * 0
         return losses
 
     def predict(self, features: Sequence[Tensor], img_metas: Sequence[dict]) -> list[InstanceData]:

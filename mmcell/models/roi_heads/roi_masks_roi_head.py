@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from mmdet.models.roi_heads import StandardRoIHead
+from mmdet.models.task_modules import SamplingResult
 from mmdet.registry import MODELS
 from mmdet.structures.bbox import HorizontalBoxes, bbox2roi
 from mmengine.structures import InstanceData
@@ -40,6 +41,16 @@ class RoiMasksMixin:
         """As in the parent, in float32 around the layers: mmcv's RoIAlign and NMS want it."""
         results = super()._bbox_forward(tuple(level.float() for level in x), rois)
         return {name: values.float() for name, values in results.items()}
+
+    def bbox_loss(self, x: tuple[Tensor, ...], sampling_results: list[SamplingResult]) -> dict:
+        """As in the parent; without any RoI there is still a ``loss_cls``, 0.
+
+        Where all RoIs of a process lie in ignored regions, its classifier would have no gradient,
+        for which the other processes wait.
+        """
+        results = super().bbox_loss(x, sampling_results)
+        results['loss_bbox'].setdefault('loss_cls', results['cls_score'].sum() * 0)
+        return results
 
     def _mask_forward(self, x: tuple[Tensor, ...], *args: Any, **kwargs: Any) -> dict:
         """As in the parent, with float32 levels: mmcv's RoIAlign wants them."""

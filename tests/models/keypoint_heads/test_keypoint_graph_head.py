@@ -89,6 +89,16 @@ def test_every_scale_has_three_losses_named_as_in_the_paper(scales, names):
     }
 
 
+@pytest.mark.parametrize('scales', [(0,), (1, 2), (3,)])
+def test_the_finest_level_has_a_gradient_whatever_the_scales(scales):
+    """Several processes wait for those of all layers, and the finest level comes from all."""
+    head = KeypointGraphHead([4] * 4, scales=scales, kernel_size=1)
+    features = [torch.randn(1, 4, 32 >> k, 32 >> k, requires_grad=True) for k in range(4)]
+    sum(head.loss(features, torch.zeros(1, 32, 32, dtype=torch.long)).values()).backward()
+    assert features[0].grad is not None
+    assert features[0].grad.any() == (0 in scales)
+
+
 def test_weights_multiply_the_losses():
     labels = labels_of([[4, 4, 20, 22]], (32, 32))
     features = [torch.randn(1, 4, 32 >> k, 32 >> k) for k in range(4)]

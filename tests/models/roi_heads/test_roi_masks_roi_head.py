@@ -1,6 +1,7 @@
 import pytest
 import torch
 from mmdet.models.roi_heads import StandardRoIHead
+from mmdet.models.task_modules import AssignResult, SamplingResult
 from mmdet.registry import MODELS
 from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
@@ -51,6 +52,21 @@ def test_builtin_mask_rcnn_gives_the_masks_that_mmdetection_pastes(
 def test_training_is_mmdetections(mask_rcnn_pair, losses_of):
     ours, theirs = (losses_of(model, num_classes=3) for model in mask_rcnn_pair)
     torch.testing.assert_close(ours, theirs, rtol=0, atol=0)
+
+
+def test_without_rois_every_layer_still_has_a_gradient(mask_rcnn_pair):
+    """As where all RoIs of an image lie in ignored regions: other processes wait for them."""
+    head = mask_rcnn_pair[0].roi_head.train()
+    nothing = torch.zeros(0, 4)
+    assigned = AssignResult(0, torch.zeros(0).long(), torch.zeros(0), torch.zeros(0).long())
+    sampled = SamplingResult(
+        *(torch.zeros(0).long(),) * 2, nothing, nothing, assigned, torch.zeros(0).byte()
+    )
+    levels = [torch.rand(1, 16, 64 // s, 64 // s) for s in (4, 8, 16, 32)]
+    losses = head.bbox_loss(levels, [sampled])['loss_bbox']
+    assert losses['loss_cls'] == losses['loss_bbox'] == 0
+    sum(losses.values()).backward()
+    assert all((p.grad == 0).all() for p in head.bbox_head.parameters())
 
 
 @pytest.fixture
