@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
 import inspect
 import re
@@ -78,7 +79,7 @@ def load_config(path: str | Path, overrides: dict[str, Any] | None = None) -> Co
     if overrides:
         for key in overrides:
             _check_override(cfg, key)
-        cfg.merge_from_dict(overrides)
+        cfg.merge_from_dict(copy.deepcopy(overrides))  # which takes _delete_ out
     return cfg
 
 
@@ -119,6 +120,8 @@ def _check_override(cfg: Config, key: str) -> None:
             f'--cfg-options {key}: nothing reads a top-level key {top!r}.'
             + did_you_mean(top, RUNNER_KEYS)
         )
+    if top not in cfg:  # optional, such as model_wrapper_cfg
+        return
     node, parent = cfg.get(top), top
     for part in rest:
         if isinstance(node, (list, tuple)):

@@ -124,6 +124,25 @@ def require_best_score(cfg: Config) -> None:
             )
 
 
+def require_whole_epochs(cfg: Config) -> None:
+    """Check that a training by epochs has checkpoints of whole ones.
+
+    MMEngine would resume one from within an epoch with the first image of that epoch, and count on.
+
+    Raises:
+        ConfigError: They are saved by iterations.
+    """
+    loop = cfg.get('train_cfg') or {}
+    hook = (cfg.get('default_hooks') or {}).get('checkpoint') or {}
+    by_epoch = loop.get('by_epoch', loop.get('type') == 'EpochBasedTrainLoop')
+    if by_epoch and not hook.get('by_epoch', True):
+        raise ConfigError(
+            'train_cfg goes by epochs, default_hooks.checkpoint by iterations, from which --resume '
+            'could not go on: set default_hooks.checkpoint.by_epoch=True and its interval in '
+            'epochs, and log_processor.by_epoch=True, or train with IterBasedTrainLoop.'
+        )
+
+
 def _names_of_scores(chosen: str | Sequence[str]) -> Iterable[str]:
     names = [chosen] if isinstance(chosen, str) else chosen
     return (*SCORES, *RANKED_SCORES) if 'all' in names else names

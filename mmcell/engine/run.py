@@ -19,7 +19,12 @@ from mmcell.evaluation.dump_predictions import DumpPredictions
 from .bfloat16 import cpu_has_bfloat16
 from .checkpoints import find_resumable, require_checkpoint
 from .config import load_config, plain_build_errors
-from .data_checks import build_dataloader, require_annotations, require_best_score
+from .data_checks import (
+    build_dataloader,
+    require_annotations,
+    require_best_score,
+    require_whole_epochs,
+)
 from .device import choose_device
 from .errors import ConfigError
 from .hooks import MatchingCheckpointHook, OwnBestCheckpointHook, TimingHook
@@ -58,6 +63,7 @@ def train(
     cfg = _prepare(config, work_dir, overrides)
     require_annotations(cfg, 'train', 'val')
     require_best_score(cfg)
+    require_whole_epochs(cfg)
     if amp:
         _use_mixed_precision(cfg)
     if auto_scale_lr:
@@ -188,14 +194,27 @@ def _use_mixed_precision(cfg: Config) -> None:
                 '--amp needs a CUDA device or a processor with bfloat16 (AVX512-BF16, AMX): leave '
                 'it out on this machine.'
             )
+        _require_half_proposals(cfg)
         cfg.optim_wrapper.type = 'BFloat16OptimWrapper'
+        for name in ('loss_scale', 'dtype'):  # of AmpOptimWrapper
+            cfg.optim_wrapper.pop(name, None)
         return
     cfg.optim_wrapper.type = 'AmpOptimWrapper'
     cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
 
 
+def _require_half_proposals(cfg: Config) -> None:
+    """Refuse mmcv's NMS of proposals, which has no bfloat16 on CPUs."""
+    proposals = ((cfg.model.get('train_cfg') or {}).get('rpn_proposal') or {}).get('nms') or {}
+    if proposals.get('type') in ('nms', 'soft_nms'):
+        raise ConfigError(
+            f'--amp: model.train_cfg.rpn_proposal.nms.type={proposals["type"]!r} cannot compare '
+            "boxes in bfloat16 on a CPU: set it to 'dense_nms', or leave --amp out."
+        )
+
+
 def _scale_learning_rate(cfg: Config) -> None:
-    if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
+    if 'base_batch_size' not in (cfg.get('auto_scale_lr') or {}):
         raise ConfigError(
             '--auto-scale-lr needs auto_scale_lr = dict(base_batch_size=N) in the config: the '
             'batch size that its learning rate is meant for.'

@@ -24,8 +24,15 @@ def config(tmp_path):
 
 def test_options_change_values_in_dicts_and_lists(config):
     cfg = load_config(
-        config, {'train_cfg.max_iters': 7, 'param_scheduler.1.gamma': 0.5, 'load_from': 'a.pth'}
+        config,
+        {
+            'train_cfg.max_iters': 7,
+            'param_scheduler.1.gamma': 0.5,
+            'load_from': 'a.pth',
+            'model_wrapper_cfg.type': 'MMDistributedDataParallel',
+        },
     )
+    assert cfg.model_wrapper_cfg == dict(type='MMDistributedDataParallel')
     assert cfg.train_cfg.max_iters == 7
     assert [s.get('gamma') for s in cfg.param_scheduler] == [None, 0.5]
     assert cfg.load_from == 'a.pth'

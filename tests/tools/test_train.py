@@ -135,6 +135,11 @@ def test_command_line_says_an_error_in_one_line(tiny_config, capsys):
             DataError,
             r"train_dataloader holds no image of .*train.json: filter_cfg={'min_size': 100} lets",
         ),
+        (
+            {'train_cfg': dict(_delete_=True, type='EpochBasedTrainLoop', max_epochs=2)},
+            ConfigError,
+            'train_cfg goes by epochs, default_hooks.checkpoint by iterations.*set default_hooks',
+        ),
     ],
 )
 def test_what_cannot_be_trained_is_said_before_training(tiny_config, overrides, error, message):
@@ -154,9 +159,41 @@ def test_mixed_precision_is_refused_where_neither_gpu_nor_processor_has_it(
 @pytest.mark.skipif(torch.cuda.is_available(), reason='CUDA trains in float16')
 def test_mixed_precision_on_a_processor_is_bfloat16(monkeypatch):
     monkeypatch.setattr(run, 'cpu_has_bfloat16', lambda: True)
-    cfg = Config(dict(optim_wrapper=dict(type='OptimWrapper', optimizer=dict(type='SGD'))))
+    wrapper = dict(type='AmpOptimWrapper', optimizer=dict(type='SGD'), loss_scale='dynamic')
+    cfg = Config(dict(optim_wrapper=wrapper, model=dict(type='RetinaNet')))
     run._use_mixed_precision(cfg)
     assert cfg.optim_wrapper == dict(type='BFloat16OptimWrapper', optimizer=dict(type='SGD'))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason='CUDA compares boxes in any precision')
+def test_mixed_precision_on_a_processor_needs_nms_that_has_it(tiny_config, monkeypatch):
+    monkeypatch.setattr(run, 'cpu_has_bfloat16', lambda: True)
+    with pytest.raises(ConfigError, match="rpn_proposal.nms.type='nms' cannot .* 'dense_nms'"):
+        train(tiny_config('amp'), amp=True)
+
+
+def test_epochs_are_resumed_at_their_end(tiny_config, tmp_path, forget_runs):
+    epochs = {
+        'train_cfg': dict(_delete_=True, type='EpochBasedTrainLoop', max_epochs=1, val_interval=1),
+        'default_hooks.checkpoint': dict(by_epoch=True, interval=1),
+        'log_processor.by_epoch': True,
+        'train_dataloader.sampler.type': 'DefaultSampler',
+        'param_scheduler': [dict(type='MultiStepLR', milestones=[1], end=1)],
+    }
+    config = tiny_config('epochs')
+    train(config, overrides=epochs)
+    forget_runs()
+    epochs['train_cfg'] = {**epochs['train_cfg'], 'max_epochs': 2}
+    epochs['param_scheduler'] = [dict(type='MultiStepLR', milestones=[1], end=3)]
+    runner = train(config, overrides=epochs, resume='auto')
+    assert (runner.epoch, runner.iter) == (2, 4)
+    (log,) = (tmp_path / 'epochs').glob(f'{runner.timestamp}/*.log')
+    assert 'differs from the config: MultiStepLR.end is 1, not 3. To follow' in log.read_text()
+
+
+def test_learning_rate_cannot_scale_without_its_batch(tiny_config):
+    with pytest.raises(ConfigError, match='--auto-scale-lr needs auto_scale_lr = dict'):
+        train(tiny_config('unscaled'), overrides={'auto_scale_lr': None}, auto_scale_lr=True)
 
 
 def test_learning_rate_scales_with_the_batch(tiny_config):

@@ -10,6 +10,9 @@ from mmengine.runner import Runner
 from ..checkpoints import describe_mismatch
 from ..errors import CheckpointError
 
+# Where a schedule begins, ends and turns.
+_LENGTHS = ('begin', 'end', 'T_max', 'milestones', 'total_iters', 'total_steps', 'step_size')
+
 
 @HOOKS.register_module()
 class MatchingCheckpointHook(Hook):
@@ -33,6 +36,7 @@ class MatchingCheckpointHook(Hook):
         mismatch = describe_mismatch(model, checkpoint)
         if not mismatch:
             self._require_state(runner, checkpoint)
+            self._compare_schedules(runner, checkpoint)
             return
         origin = checkpoint.get('meta', {}).get('experiment_name')
         raise CheckpointError(
@@ -40,6 +44,27 @@ class MatchingCheckpointHook(Hook):
             f'{type(model).__name__} of this config: {mismatch}. Use the config it was trained '
             'with; to start a new training from it, use --cfg-options load_from=CHECKPOINT.'
         )
+
+    @staticmethod
+    def _compare_schedules(runner: Runner, checkpoint: dict) -> None:
+        """Say where the config has another schedule than the one that a training goes on with."""
+        saved, built = checkpoint.get('param_schedulers'), runner.param_schedulers
+        if not runner.cfg.get('resume') or not isinstance(saved, list):
+            return
+        if not isinstance(built, list) or len(saved) != len(built):
+            return
+        differ = [
+            f'{type(scheduler).__name__}.{name} is {former[name]}, not {value}'
+            for former, scheduler in zip(saved, built, strict=True)
+            for name, value in scheduler.state_dict().items()
+            if name in _LENGTHS and former.get(name, value) != value
+        ]
+        if differ:
+            runner.logger.warning(
+                'the training goes on with the schedule of its checkpoint, which differs from the '
+                f'config: {"; ".join(differ)}. To follow that of the config, start a training from '
+                'these weights: --cfg-options load_from=CHECKPOINT, without --resume.'
+            )
 
     @staticmethod
     def _require_state(runner: Runner, checkpoint: dict) -> None:
