@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -15,7 +16,7 @@ from matplotlib.figure import Figure
 # Logged beside losses and scores, of no use in a picture.
 _NOT_CURVES = {'iter', 'epoch', 'step', 'time', 'data_time', 'memory'}
 # Below this many points the raw line is readable as it is.
-_MIN_POINTS_TO_SMOOTH = 20
+_MIN_POINTS_TO_SMOOTH = 41  # the mean over 1/20 of fewer is each point itself
 _COLUMNS = 3
 # A longer legend would hide lines, so it stands outside, in the order of the lines' ends.
 _MAX_LINES_BESIDE_LEGEND = 3
@@ -158,12 +159,7 @@ def _draw_panel(axis: Axes, title: str, lines: dict[str, Series]) -> None:
 
 def _smooth(values: np.ndarray) -> np.ndarray:
     """Exponential mean over about 1/20 of the points, without the pull of a zero start."""
-    decay = 1 - min(1.0, 40 / len(values))
-    smoothed, mean, weight = np.empty_like(values), 0.0, 0.0
-    for i, value in enumerate(values):
-        mean, weight = decay * mean + (1 - decay) * value, decay * weight + (1 - decay)
-        smoothed[i] = mean / weight
-    return smoothed
+    return pd.Series(values).ewm(alpha=40 / len(values)).mean().to_numpy()
 
 
 def _is_score(name: str, series: Series) -> bool:

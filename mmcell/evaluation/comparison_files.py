@@ -6,14 +6,12 @@ import csv
 import json
 import platform
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 import mmcell
 from mmcell.evaluation.comparison import ALL, Comparison
@@ -37,6 +35,7 @@ from mmcell.evaluation.comparison_text import (
 from mmcell.evaluation.quoted import QuotedTable
 from mmcell.evaluation.statistics import CONFIDENCE, MIN_IMAGES, NUM_RESAMPLES
 from mmcell.evaluation.summary import BETTER
+from mmcell.evaluation.tables import without_nan
 
 _CSV_COLUMNS = (
     'method', 'source', 'subset', 'score', 'mean', 'std', 'n', 'mean_difference', 'ci_low',
@@ -285,13 +284,4 @@ def as_json(comparison: Comparison, quoted: Sequence[QuotedTable] = ()) -> dict[
         'versions': {'mmcell': mmcell.__version__, 'python': platform.python_version(), **packages},
         'time': datetime.now(timezone.utc).isoformat(timespec='seconds'),
     }
-    return _without_nan(content)
-
-
-def _without_nan(value: Any) -> Any:
-    """JSON knows no NaN."""
-    if isinstance(value, Mapping):
-        return {key: _without_nan(entry) for key, entry in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_without_nan(entry) for entry in value]
-    return None if isinstance(value, float) and np.isnan(value) else value
+    return without_nan(content)

@@ -65,7 +65,7 @@ def write_summary(out_dir: Path, rows: Sequence[Row], summary: Mapping[str, Any]
         writer.writeheader()
         writer.writerows({**row, 'subset': ';'.join(row.get('subset', ()))} for row in rows)
     with open(out_dir / 'summary.json', 'w', encoding='utf-8') as file:
-        json.dump(_without_nan(summary), file, indent=2, allow_nan=False)
+        json.dump(without_nan(summary), file, indent=2, allow_nan=False)
     (out_dir / 'summary.md').write_text(render_markdown(summary), encoding='utf-8')
 
 
@@ -100,8 +100,10 @@ def _markdown_block(summary: Mapping[str, Any]) -> list[str]:
     return ['\n'.join([heading, rule, *body]), _counts_line(summary) + '.']
 
 
-def _without_nan(value: Any) -> Any:
-    """JSON knows no NaN."""
+def without_nan(value: Any) -> Any:
+    """Mappings and lists for JSON, which knows no NaN: None in its place."""
     if isinstance(value, Mapping):
-        return {key: _without_nan(entry) for key, entry in value.items()}
+        return {key: without_nan(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [without_nan(entry) for entry in value]
     return None if isinstance(value, float) and np.isnan(value) else value

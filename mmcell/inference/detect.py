@@ -22,6 +22,7 @@ from torch import Tensor
 
 from mmcell.engine.bfloat16 import half_dtype
 from mmcell.engine.errors import UserError
+from mmcell.functional.patches import tight
 from mmcell.inference.augmentation import AugmentedDetect
 from mmcell.inference.limits import LimitWatch
 from mmcell.inference.network import Network, NetworkSpec, load_network
@@ -204,13 +205,12 @@ def objects_of(
     in_window = masks.rescale(factors, window_size)
     kept, boxes, patches = [], [], []
     for k, (patch, (x, y)) in enumerate(in_window.to_patches(options.mask_threshold)):
-        rows, columns = patch.any(axis=1).nonzero()[0], patch.any(axis=0).nonzero()[0]
-        if not len(rows):
-            continue
-        top, bottom, left, right = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
-        kept.append(k)
-        boxes.append((x + left, y + top, x + right, y + bottom))
-        patches.append(patch[top:bottom, left:right].copy())
+        height, width = patch.shape
+        pixels, box = tight(patch, (x, y, x + width, y + height))
+        if pixels.size:
+            kept.append(k)
+            boxes.append(box)
+            patches.append(pixels.copy())
     chosen = chosen[kept]
     return FoundObjects(
         boxes=np.array(boxes, dtype=np.int64).reshape(-1, 4),
@@ -241,11 +241,9 @@ def roi_masks_of(masks: Any, chosen: Tensor, size: tuple[int, int], threshold: f
     for bitmap in _bitmaps(masks, chosen.tolist(), threshold):
         if bitmap.shape != size:
             raise ValueError(f'the model gave masks of {bitmap.shape} pixels, expected {size}')
-        rows, columns = bitmap.any(axis=1).nonzero()[0], bitmap.any(axis=0).nonzero()[0]
-        top, bottom = (rows[0], rows[-1] + 1) if len(rows) else (0, 0)
-        left, right = (columns[0], columns[-1] + 1) if len(rows) else (0, 0)
-        boxes.append((left, top, right, bottom))
-        patches.append(torch.from_numpy(bitmap[top:bottom, left:right].copy()))
+        pixels, box = tight(bitmap, (0, 0, size[1], size[0]))
+        boxes.append(box)
+        patches.append(torch.from_numpy(pixels.copy()))
     return RoiMasks(torch.tensor(np.array(boxes).reshape(-1, 4)), patches, size)
 
 

@@ -104,13 +104,7 @@ class Prediction:
         """(H, W) label map: 0 is background, k + 1 object k; uint16, int32 above 65,535 objects."""
         dtype = np.uint16 if len(self) <= np.iinfo(np.uint16).max else np.int32
         labels = np.zeros(self.size, dtype=dtype)
-        for number, (x1, y1, x2, y2), patch in zip(
-            self.objects.ids.tolist(),
-            self.objects.boxes.tolist(),
-            self.objects.patches,
-            strict=True,
-        ):
-            labels[y1:y2, x1:x2][patch] = number
+        self.objects.paint(labels)
         return labels
 
     @cached_property

@@ -20,16 +20,13 @@ PACKAGES = ('torch', 'onedl-mmcv', 'onedl-mmengine', 'onedl-mmdetection', 'numpy
 NO_LICENCE = 'not stated in the checkpoint (meta.licence)'
 
 
-def describe_run(
-    network: Network, options: PredictOptions, save: Iterable[str], **more: Any
-) -> dict[str, Any]:
+def describe_run(network: Network, options: PredictOptions, save: Iterable[str]) -> dict[str, Any]:
     """Everything that is known before a run.
 
     Args:
         network: config and weights; a checkpoint from the web has no checksum here.
         options: how images are segmented.
         save: kinds of files.
-        **more: further settings that the results depend on, such as ``half=True``.
 
     Returns:
         ``settings``, which a resumed run must share, and beside them what may differ.
@@ -43,7 +40,6 @@ def describe_run(
             save=list(save),
             seed=SEED,
             **asdict(options),
-            **more,
         ),
         mmcell=mmcell.__version__,
         python=platform.python_version(),

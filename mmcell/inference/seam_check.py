@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from mmcell.evaluation.tables import without_nan
 from mmcell.functional.overlap import overlap_table
 from mmcell.functional.tiling import TilePlan
 from mmcell.inference.image_source import ImageSource
@@ -109,14 +110,9 @@ class SeamReport:
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON; NaN as None."""
-
-        def plain(value: Any) -> Any:
-            if isinstance(value, dict):
-                return {key: plain(item) for key, item in value.items()}
-            return None if isinstance(value, float) and value != value else value
-
-        values = {**asdict(self), 'count_change': self.count_change, 'problems': self.problems}
-        return {key: plain(value) for key, value in values.items()}
+        return without_nan(
+            {**asdict(self), 'count_change': self.count_change, 'problems': self.problems}
+        )
 
 
 @dataclass(frozen=True)
@@ -169,7 +165,10 @@ def check_seams(
             display_range=display_range,
             on_tile=lambda done, _, before=before: on_tile(before + done, total),
         )
-        maps.append(_paint((objects for objects, _, _ in batches), plan.size))
+        label_map = np.zeros(plan.size, dtype=np.int32)
+        for objects, _, _ in batches:
+            objects.paint(label_map)
+        maps.append(label_map)
     tiled, untiled = maps
     return SeamCheck(plan, untiled, tiled, compare(untiled, tiled, plan))
 
@@ -258,14 +257,6 @@ def draw_places(
 
 def _clamp(start: int, length: int) -> int:
     return max(min(start, length - _PLACE_PX), 0)
-
-
-def _paint(batches: Any, size: tuple[int, int]) -> npt.NDArray[np.int32]:
-    labels = np.zeros(size, dtype=np.int32)
-    for objects in batches:
-        for k, (x1, y1, x2, y2) in enumerate(objects.boxes.tolist()):
-            labels[y1:y2, x1:x2][objects.patches[k]] = objects.ids[k]
-    return labels
 
 
 def _distance_to_seams(boxes: IntArray, plan: TilePlan) -> npt.NDArray[np.float64]:

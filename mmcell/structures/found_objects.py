@@ -93,6 +93,19 @@ class FoundObjects:
         vars(objects).update(columns)
         return objects
 
+    def paint(self, label_map: npt.NDArray[np.integer], corner: tuple[int, int] = (0, 0)) -> None:
+        """Write the ids into a label map, a shared pixel the last one's.
+
+        Args:
+            label_map: (H, W) integers, with room for all boxes.
+            corner: x, y of its upper left pixel in the image.
+        """
+        boxes = (self.boxes - [*corner, *corner]).tolist()
+        for (x1, y1, x2, y2), patch, number in zip(
+            boxes, self.patches, self.ids.tolist(), strict=True
+        ):
+            label_map[y1:y2, x1:x2][patch] = number
+
     @cached_property
     def areas(self) -> npt.NDArray[np.int64]:
         """(N,) number of pixels."""

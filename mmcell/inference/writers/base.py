@@ -136,19 +136,19 @@ class Batch:
         Raises:
             ValueError: If objects share pixels.
         """
-        x, y = self.corner
         painted = np.zeros(self.pixels.shape[:2], dtype=np.int32)
-        columns = (self.objects.boxes - [x, y, x, y]).T.tolist()
-        parts = [painted[y1:y2, x1:x2] for x1, y1, x2, y2 in zip(*columns, strict=True)]
-        masks = list(zip(parts, self.objects.patches, self.objects.ids.tolist(), strict=True))
-        for part, patch, label in masks:
-            part[patch] = label
+        self.objects.paint(painted, self.corner)
         if np.count_nonzero(painted) != self.objects.areas.sum():
-            losers = [label for part, patch, label in masks if (part[patch] != label).any()]
+            losers = self._losers(painted)
             raise ValueError(
                 f'objects share pixels, {losers[:5]} lose some: writers take flattened objects'
             )
         return painted
+
+    def _losers(self, painted: npt.NDArray[np.int32]) -> list[int]:
+        """Ids of objects that others have painted over."""
+        visible = np.bincount(painted.ravel(), minlength=int(self.objects.ids.max()) + 1)
+        return self.objects.ids[visible[self.objects.ids] < self.objects.areas].tolist()
 
     @cached_property
     def polygons(self) -> list[list[Rings]]:

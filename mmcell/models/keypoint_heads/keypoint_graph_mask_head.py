@@ -10,6 +10,7 @@ from torch import Tensor
 
 from mmcell.functional.keypoint_graph_targets import label_boxes
 from mmcell.functional.ragged_rois import PaddedRois, crop_pixels, pixel_levels, unpad_rois
+from mmcell.models.keypoint_heads.object_guided_mask_head import mean_loss
 from mmcell.models.keypoint_heads.roi_segmentation import RoiSegmentationBranch, roi_cross_entropy
 
 
@@ -48,11 +49,7 @@ class KeypointGraphMaskHead(RoiSegmentationBranch):
             ).values
             inside = labels == objects.ids[members, None, None, None]
             losses.append(roi_cross_entropy(logits, PaddedRois(inside.float(), logits.sizes)))
-        # Whatever is missing, every parameter takes part: distributed training waits for all.
-        everything = sum(parameter.sum() for parameter in self.parameters()) * 0
-        if not losses:
-            return {'loss_mask': everything}
-        return {'loss_mask': torch.cat(losses).mean() + everything}
+        return {'loss_mask': mean_loss(losses, self)}
 
     def predict_masks(
         self, features: Sequence[Tensor], boxes: Tensor, batch_index: Tensor
