@@ -46,8 +46,8 @@ cuda_wanted = os.environ.get('FORCE_CUDA') == '1' or torch.cuda.is_available()
 raise SystemExit(cuda_wanted and get_compiling_cuda_version() == 'not available')""",
     'openmmlab': 'import mmengine, mmdet',
     'libraries': 'import scipy.stats, skimage, shapely, pycocotools.mask, tifffile, pandas',
-    'extras': 'import distributed, openslide, ome_zarr, pyarrow',
-    'development': 'import pytest, hypothesis, roifile, torchmetrics',
+    'extras': 'import distributed, openslide, pyarrow, zarr',
+    'development': 'import hypothesis, ome_zarr, pytest, roifile',
 }
 
 

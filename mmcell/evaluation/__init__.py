@@ -1,1 +1,1 @@
-"""MMEngine metrics: thin wrappers over ``mmcell.functional``."""
+"""Scores of predictions: metrics for MMEngine, results of any tool, comparisons of methods."""

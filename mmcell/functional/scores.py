@@ -1,4 +1,4 @@
-"""Scores of a predicted label map against the ground truth: numpy only, usable with any tool.
+"""Scores of a predicted label map against the ground truth, usable with any tool.
 
 Every function takes two label maps (0 = background; ids need not be contiguous) or, in their
 place, one :class:`~mmcell.functional.overlap.OverlapTable` that serves them all; distances need the

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from rich.table import Table
 
+from mmcell.evaluation.readers.files import one_line
 from mmcell.inference.input_report import Description, describe
 from mmcell.inference.inputs import require_text
 from mmcell.inference.network import Network
@@ -49,14 +50,14 @@ def look_at(
             require_text(path)
             sources = open_sources(path, **options.reading)
         except Exception as error:  # whatever is wrong with one file, the others count
-            yield InputRow(path, None, 0, _one_line(error))
+            yield InputRow(path, None, 0, one_line(error))
             continue
         for source in sources:
             with source:
                 try:
                     yield _look(source, options, network)
                 except Exception as error:
-                    yield InputRow(path, None, 0, _one_line(error))
+                    yield InputRow(path, None, 0, one_line(error))
 
 
 def _look(source: ImageSource, options: PredictOptions, network: Network | None) -> InputRow:
@@ -114,7 +115,3 @@ def as_table(rows: Sequence[InputRow]) -> Table:
             row.remark,
         )
     return table
-
-
-def _one_line(error: Exception) -> str:
-    return ' '.join(str(error).split()) or repr(error)

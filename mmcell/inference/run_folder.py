@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
 from mmcell.engine.errors import DataError, OutputError
+from mmcell.evaluation.readers.files import one_line
 from mmcell.inference.writers import output_paths
 from mmcell.inference.writers.base import remove
 
@@ -193,9 +194,8 @@ class RunFolder:
 
     def fail(self, image: Path, name: str, error: Exception) -> None:
         """Note an image that gave no result."""
-        message = ' '.join(str(error).split()) or repr(error)
         # Readers name the file, which is a column of its own here.
-        failure = Failure(image, name, message.removeprefix(f'{image}: '))
+        failure = Failure(image, name, one_line(error).removeprefix(f'{image}: '))
         with self._writing():
             if not self.failures:
                 self._failures = self._open_table(FAILURES, FAILURE_COLUMNS, [])

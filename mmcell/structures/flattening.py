@@ -73,12 +73,18 @@ def masks_to_label_map(
 
     Returns:
         (H, W), 0 is background, k + 1 the k-th mask.
+
+    Raises:
+        ValueError: If masks are RLEs and ``image_size`` is missing.
     """
     if isinstance(masks, RoiMasks):
         return masks.to_label_map(scores, threshold, min_visible).cpu().numpy()
-    size = tuple(masks.shape[1:]) if isinstance(masks, torch.Tensor) else image_size
+    if isinstance(masks, torch.Tensor):
+        image_size = (masks.shape[1], masks.shape[2])
+    if image_size is None:
+        raise ValueError('RLEs need the size of the image: pass image_size')
     order = scores.float().cpu().numpy()
-    return rles_to_label_map(masks_to_rles(masks, threshold), size, order, min_visible)
+    return rles_to_label_map(masks_to_rles(masks, threshold), image_size, order, min_visible)
 
 
 def masks_to_rles(masks: Masks, threshold: float = 0.5) -> list[Rle]:

@@ -1,6 +1,5 @@
 """What was found, as files that other tools read."""
 
-from mmcell.inference.writers.base import Writer
 from mmcell.inference.writers.opening import (
     Writers,
     check_names,
@@ -11,7 +10,6 @@ from mmcell.inference.writers.opening import (
 )
 
 __all__ = [
-    'Writer',
     'Writers',
     'check_names',
     'format_of',

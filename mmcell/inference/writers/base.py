@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -25,39 +25,6 @@ if TYPE_CHECKING:
     from mmcell.inference.sources import ImageSource
 
 Color = tuple[int, int, int]
-
-
-class Writer(Protocol):
-    """Takes the objects of one image, some at a time, into one or more files.
-
-    What ``open_writers`` returns. Memory grows neither with the number of objects nor with the
-    image. Each file is a :class:`FileWriter`.
-    """
-
-    def write(self, objects: FoundObjects, pixels: npt.NDArray, corner: tuple[int, int]) -> None:
-        """Add objects.
-
-        Args:
-            objects: final ones, which share no pixel; each has at least one, and an id that no
-                call before this one had.
-            pixels: (h, w, C) as stored, of a window that covers the objects.
-            corner: x, y of the window's upper left pixel in the image.
-
-        Raises:
-            ValueError: If objects have no pixel, reach out of the window, or share pixels: label
-                maps see the last only in :meth:`close`, tables not at all.
-            OutputError: If a file cannot be written, such as on a full disk.
-        """
-
-    def close(self) -> list[Path]:
-        """Complete the files and give them their names; returns those.
-
-        Raises:
-            OutputError: If a file cannot be written.
-        """
-
-    def discard(self) -> None:
-        """Remove what was written and not closed. Does nothing after :meth:`close`."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +66,7 @@ class Batch:
     """Objects of one call, and what several writers compute from them, each once.
 
     Attributes:
-        objects: as :meth:`Writer.write` takes them.
+        objects: as ``Writers.write`` takes them.
         pixels: (h, w, C).
         corner: x, y.
         context: of the image.
@@ -114,7 +81,7 @@ class Batch:
         """Refuse objects outside the window and empty ones.
 
         Raises:
-            ValueError: As :meth:`Writer.write`, but for shared pixels.
+            ValueError: As ``Writers.write``, but for shared pixels.
         """
         height, width = self.pixels.shape[:2]
         x, y = self.corner

@@ -195,7 +195,19 @@ class Writers:
         return [writer.path for writer in self._writers]
 
     def write(self, objects: FoundObjects, pixels: npt.NDArray, corner: tuple[int, int]) -> None:
-        """Add objects: :meth:`Writer.write`."""
+        """Add objects.
+
+        Args:
+            objects: final ones, which share no pixel; each has at least one, and an id that no
+                call before this one had.
+            pixels: (h, w, C) as stored, of a window that covers the objects.
+            corner: x, y of the window's upper left pixel in the image.
+
+        Raises:
+            ValueError: If objects have no pixel, reach out of the window, or share pixels: label
+                maps see the last only in :meth:`close`, tables not at all.
+            OutputError: If a file cannot be written, such as on a full disk.
+        """
         if not len(objects):
             return
         batch = Batch(objects, pixels, corner, self._context)
@@ -205,7 +217,11 @@ class Writers:
                 writer.add(batch)
 
     def close(self) -> list[Path]:
-        """Complete the files, then name them: :meth:`Writer.close`."""
+        """Complete the files and give them their names; returns those.
+
+        Raises:
+            OutputError: If a file cannot be written.
+        """
         self.finish()
         self.publish()
         return self.paths
@@ -236,7 +252,7 @@ class Writers:
             raise
 
     def discard(self) -> None:
-        """Remove what is not closed: :meth:`Writer.discard`."""
+        """Remove what was written and not closed. Does nothing after :meth:`close`."""
         for writer in self._writers:
             with suppress(OSError):  # the others, and the first error, count more
                 writer.discard()
