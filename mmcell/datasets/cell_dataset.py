@@ -14,6 +14,7 @@ from mmengine.logging import print_log
 from pycocotools import mask as coco_mask
 
 from mmcell.datasets.coco_segmentation import segmentation_to_rle
+from mmcell.datasets.splits import subsets_of
 from mmcell.functional.rle import rle_to_counts
 
 # Tools that trace through pixel centres or round outward leave the image by up to one pixel.
@@ -105,21 +106,8 @@ class CellDataset(CocoDataset):
             'height': image['height'],
             'width': image['width'],
             'instances': instances,
-            'subset': self._subsets(image),
+            'subset': subsets_of(image, self.ann_file),
         }
-
-    def _subsets(self, image: dict) -> list[str]:
-        names = image.get('subset', [])
-        names = [names] if isinstance(names, str) else names
-        # Tables of scores join the names with semicolons.
-        if not isinstance(names, list) or not all(
-            isinstance(name, str) and name and ';' not in name for name in names
-        ):
-            raise ValueError(
-                f'{self.ann_file}: image {image["file_name"]!r}: its subset is {names!r}, expected '
-                'a name or a list of names, without semicolons'
-            )
-        return names
 
     def _read_categories(self, categories: list[dict]) -> None:
         """Map category ids to labels by name; a class without annotations may be missing."""

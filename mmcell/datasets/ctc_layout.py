@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from mmcell.datasets.coco_writer import CellImage
 from mmcell.datasets.image_io import TIFF_SUFFIXES, read_image
-from mmcell.datasets.label_io import read_label_map
+from mmcell.datasets.label_io import read_label_map, require_size_of
 from mmcell.datasets.layouts import Entries, Files, Layout, Splits, paired_entries
 from mmcell.functional.overlap import overlap_table
 
@@ -169,8 +169,7 @@ def _read_both(image: Path, annotation: Path) -> tuple[npt.NDArray[np.uint8], La
 
 def _read_annotation(path: Path, pixels: npt.NDArray[np.uint8]) -> LabelMap:
     labels = read_label_map(path, in_pieces=True)
-    if labels.shape != pixels.shape[:2]:
-        raise ValueError(f'{path} is {labels.shape} (height, width), its image {pixels.shape[:2]}')
+    require_size_of(path, labels, pixels)
     if not labels.any():
         raise ValueError(f'{path}: annotates no cell; a frame without annotation is no negative')
     return labels

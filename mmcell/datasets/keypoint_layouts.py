@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from mmcell.datasets.coco_writer import CellImage
 from mmcell.datasets.image_io import IMAGE_SUFFIXES, read_image
-from mmcell.datasets.label_io import LABEL_SUFFIXES, read_colour_map
+from mmcell.datasets.label_io import LABEL_SUFFIXES, read_colour_map, require_size_of
 from mmcell.datasets.layouts import (
     Layout,
     Splits,
@@ -123,10 +123,7 @@ def _is_mask(path: Path) -> bool:
 
 def _read_neural_cells(image: Path, annotation: Path) -> CellImage:
     pixels, label_map = read_image(image), read_colour_map(annotation)
-    if label_map.shape != pixels.shape[:2]:
-        raise ValueError(
-            f'{annotation} is {label_map.shape} (height, width), its image {pixels.shape[:2]}'
-        )
+    require_size_of(annotation, label_map, pixels)
     notes = []
     if (pixels != pixels[:, :, :1]).any():
         notes.append('is a colour image, published are gray ones')

@@ -170,6 +170,18 @@ def read_colour_map(path: str | PathLike[str]) -> npt.NDArray[np.int64]:
     return numbered_from_one(colours)
 
 
+def require_size_of(path: Path, labels: npt.NDArray, pixels: npt.NDArray) -> None:
+    """Raise a :class:`ValueError` if the labels in ``path`` are of another size than their image.
+
+    Args:
+        path: for the error.
+        labels: (H, W).
+        pixels: (H, W) or (H, W, C), the image.
+    """
+    if labels.shape != pixels.shape[:2]:
+        raise ValueError(f'{path} is {labels.shape} (height, width), its image {pixels.shape[:2]}')
+
+
 def numbered_from_one(labels: npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:
     """Labels >= 0 without gaps, in the order of their numbers; 0 stays background."""
     return np.searchsorted(np.unique(np.append(labels, 0)), labels)

@@ -18,6 +18,7 @@ from mmcell.datasets.label_io import (
     LABEL_SUFFIXES,
     read_label_map,
     read_label_map_among,
+    require_size_of,
 )
 from mmcell.datasets.splits import random_splits
 
@@ -176,10 +177,7 @@ def read_labelled(
         ValueError: If a file is of the wrong kind, or their sizes differ.
     """
     pixels, label_map = read_image(image, dtype), read_labels(labels)
-    if label_map.shape != pixels.shape[:2]:
-        raise ValueError(
-            f'{labels} is {label_map.shape} (height, width), its image {pixels.shape[:2]}'
-        )
+    require_size_of(labels, label_map, pixels)
     return replace(CellImage.from_label_map(pixels, label_map), subsets=subsets)
 
 
@@ -214,10 +212,7 @@ def _read_dsb2018(folder: Path) -> CellImage:
         mask = read_raw(path).pixels
         # Some tools save these masks in colour; an object is where any channel is set.
         mask = mask[:, :, :3].any(axis=2) if mask.ndim == 3 else mask > 0
-        if mask.shape != pixels.shape[:2]:
-            raise ValueError(
-                f'{path} is {mask.shape} (height, width), its image {pixels.shape[:2]}'
-            )
+        require_size_of(path, mask, pixels)
         if not mask.any():
             raise ValueError(f'{path} has no pixel set')
         masks.append(coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8)))

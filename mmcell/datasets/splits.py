@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -61,6 +62,28 @@ def read_list(file: Path) -> list[str]:
     except UnicodeDecodeError as error:
         raise ValueError(f'{file}: is not UTF-8 text ({error}); save it as such') from error
     return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def subsets_of(image: Mapping[str, Any], file: str | Path) -> list[str]:
+    """The subsets that an image of a COCO file belongs to.
+
+    Args:
+        image: its entry; ``subset`` is a name or a list of names, and may be missing.
+        file: for the error.
+
+    Raises:
+        ValueError: If it is anything else, or a name holds a semicolon, which joins them in tables.
+    """
+    names = image.get('subset', [])
+    names = [names] if isinstance(names, str) else names
+    if not isinstance(names, list) or not all(
+        isinstance(name, str) and name and ';' not in name for name in names
+    ):
+        raise ValueError(
+            f'{file}: image {image["file_name"]!r}: its subset is {names!r}, expected a name or a '
+            'list of names, without semicolons'
+        )
+    return names
 
 
 def random_splits(

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mmcell.datasets.coco_segmentation import FINAL_OBJECTS, segmentation_to_rle
+from mmcell.datasets.splits import subsets_of
 from mmcell.evaluation.readers.instances import Instances, Size, flatten
 from mmcell.evaluation.readers.json_files import load_json
 
@@ -144,18 +145,5 @@ def _images(entries: list[Any], path: Path) -> dict[Any, CocoImage]:
             ) from error
         if image_id in images:
             raise ValueError(f'{path}: two images have the id {image_id!r}')
-        images[image_id] = CocoImage(file_name, size, _subset(entry, path))
+        images[image_id] = CocoImage(file_name, size, tuple(subsets_of(entry, path)))
     return images
-
-
-def _subset(entry: dict[str, Any], path: Path) -> tuple[str, ...]:
-    names = entry.get('subset', [])
-    names = [names] if isinstance(names, str) else names
-    if not isinstance(names, list) or not all(
-        isinstance(name, str) and name and ';' not in name for name in names
-    ):
-        raise ValueError(
-            f'{path}: image {entry["file_name"]}: its subset is {names!r}, expected a name or a '
-            'list of names, without semicolons'
-        )
-    return tuple(names)

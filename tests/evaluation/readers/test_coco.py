@@ -149,7 +149,7 @@ def test_annotations_of_no_known_image_are_a_problem_not_an_end(tmp_path):
         (3, 'is not COCO'),
         (coco([], [{'id': 1, 'file_name': 'a.png'}]), 'lacks id, file_name, height or width'),
         (coco([], [IMAGES[0], IMAGES[0]]), 'two images have the id 7'),
-        (coco([], [{**IMAGES[0], 'subset': 3}]), 'image train/a.png: its subset is 3'),
+        (coco([], [{**IMAGES[0], 'subset': 3}]), "image 'train/a.png': its subset is 3"),
         (coco([], [{**IMAGES[0], 'subset': ['a;b']}]), 'without semicolons'),
     ],
 )
