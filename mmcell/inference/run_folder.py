@@ -88,16 +88,16 @@ class RunFolder:
                 'them, or choose another --out'
             )
         self._rows: list[dict[str, str]] = []
-        self._remnants: list[str] = []
+        # Names of results that former runs have left incomplete: these files may be replaced.
+        self._incomplete: set[str] = set()
         # Not before the run begins: an option that turns out wrong deletes nothing.
         self._to_delete = former if overwrite else None
         if former is not None and not overwrite:
             _require_equal(path, former['settings'], self._record['settings'])
-            for row in _read_rows(path / SUMMARY):
-                if self._is_whole(row['name']):
-                    self._rows.append(row)
-                else:
-                    self._remnants.append(row['name'])
+            rows = list(_read_rows(path / SUMMARY))
+            self._rows = [row for row in rows if self._is_whole(row['name'])]
+            self._incomplete.update(former.get('incomplete', ()), (row['name'] for row in rows))
+            self._incomplete.difference_update(row['name'] for row in self._rows)
             earlier = {key: former.get(key) for key in ('started', 'ended', 'status', 'command')}
             self._record['earlier_runs'] = [*former.get('earlier_runs', []), earlier]
         self._resumed = {row['name']: Path(row['image']) for row in self._rows}
@@ -110,10 +110,9 @@ class RunFolder:
         with self._writing():
             if self._to_delete is not None:
                 _delete_results(self.path, self._to_delete)
-            for name in self._remnants:
-                _delete_files(self._save, self.path, name)
             (self.path / FAILURES).unlink(missing_ok=True)
             self._record.update(status='running', started=_now(), ended=None)
+            self._record['incomplete'] = sorted(self._incomplete)
             self._write_run()
             # Rows that are taken over are written anew: a killed run may have left half of one.
             self._summary = self._open_table(SUMMARY, SUMMARY_COLUMNS, self._rows)
@@ -123,6 +122,8 @@ class RunFolder:
         status = 'interrupted' if kind is not None else 'failures' if self.failures else 'done'
         self._record.update(status=status, ended=_now())
         self._record.update(images_done=self.num_done, images_failed=len(self.failures))
+        left = sorted(name for name in self._incomplete if not self._is_whole(name))
+        self._record['incomplete'] = left
         # What ended the run counts more than that its end cannot be noted.
         quiet = suppress(OutputError) if kind is not None else nullcontext()
         with quiet, self._writing(), ExitStack() as in_any_case:
@@ -162,7 +163,7 @@ class RunFolder:
     def require_free(self, name: str) -> None:
         """Raise a :class:`DataError` if results of this name would replace files of no run."""
         for path in self._paths(name):
-            if path.exists():
+            if path.exists() and name not in self._incomplete:
                 raise DataError(
                     f'{path} is there already, and no run in this folder has written it: move it '
                     'away, or choose another --out'
@@ -298,15 +299,12 @@ def _require_equal(path: Path, former: Mapping[str, Any], now: Mapping[str, Any]
 def _delete_results(path: Path, former: Mapping[str, Any]) -> None:
     """Delete the files that a former run has written, and no others."""
     names = former['settings'].get('save', [])
-    for row in _read_rows(path / SUMMARY):
-        _delete_files(names, path, row['name'])
+    done = (row['name'] for row in _read_rows(path / SUMMARY))
+    for image_name in (*done, *former.get('incomplete', ())):
+        for file in output_paths(names, path, image_name).values():
+            remove(file)
     for name in (SUMMARY, FAILURES, RUN):
         (path / name).unlink(missing_ok=True)
-
-
-def _delete_files(save: Iterable[str], path: Path, name: str) -> None:
-    for file in output_paths(save, path, name).values():
-        remove(file)
 
 
 def _now() -> str:

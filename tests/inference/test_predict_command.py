@@ -5,6 +5,7 @@ import io
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -211,6 +212,33 @@ def test_a_run_killed_while_files_get_their_names_is_resumed(
     result = run(folder, '--out', out, '--save', 'labels,csv', '--resume')
     assert result.exit_code == 0 and '2 images done, 1 of a former run kept' in result.output
     assert [row['name'] for row in rows(out / 'summary.csv')] == ['a', 'b', 'c']
+
+
+def test_results_without_some_of_their_files_stay_until_they_are_done_anew(
+    run, folder, tmp_path, monkeypatch
+):
+    """As where overlays were deleted to make room, and the run that is to go on ends early."""
+    out, publish = tmp_path / 'out', CsvWriter.publish
+    run(folder, '--out', out, '--save', 'labels,csv')
+    shutil.rmtree(out / 'tables')
+    kept = (out / 'labels/c.tif').read_bytes()
+
+    def stop(self):
+        if self.path.stem == 'b':
+            raise KeyboardInterrupt
+        publish(self)
+
+    monkeypatch.setattr(CsvWriter, 'publish', stop)
+    for done in (['a'], ['a']):
+        with contextlib.suppress(KeyboardInterrupt):
+            run(folder, '--out', out, '--save', 'labels,csv', '--resume')
+        assert (out / 'labels/c.tif').read_bytes() == kept
+        assert [p.stem for p in (out / 'tables').glob('*.csv')] == done
+        assert 'c' in json.loads((out / 'run.json').read_text())['incomplete']
+    monkeypatch.undo()
+    result = run(folder, '--out', out, '--save', 'labels,csv', '--resume')
+    assert result.exit_code == 0 and '2 images done, 1 of a former run kept' in result.output
+    assert json.loads((out / 'run.json').read_text())['incomplete'] == []
 
 
 def test_an_image_whose_files_get_no_name_is_not_noted(run, folder, tmp_path, monkeypatch):

@@ -10,8 +10,11 @@ from mmengine.runner import Runner
 from ..checkpoints import describe_mismatch
 from ..errors import CheckpointError
 
-# Where a schedule begins, ends and turns.
-_LENGTHS = ('begin', 'end', 'T_max', 'milestones', 'total_iters', 'total_steps', 'step_size')
+# What a schedule is built from, as its state names it.
+_PLAN = {
+    *('base_values', 'begin', 'end', 'milestones', 'step_size', 'total_iters', 'total_steps'),
+    *('T_max', 'eta_min', 'eta_min_ratio', 'gamma', 'factor', 'start_factor', 'end_factor'),
+}
 
 
 @HOOKS.register_module()
@@ -51,13 +54,16 @@ class MatchingCheckpointHook(Hook):
         saved, built = checkpoint.get('param_schedulers'), runner.param_schedulers
         if not runner.cfg.get('resume') or not isinstance(saved, list):
             return
-        if not isinstance(built, list) or len(saved) != len(built):
+        if not isinstance(built, list):
             return
-        differ = [
+        differ = []
+        if len(saved) != len(built):
+            differ.append(f'it has {len(saved)} parts, not {len(built)}')
+        differ += [
             f'{type(scheduler).__name__}.{name} is {former[name]}, not {value}'
-            for former, scheduler in zip(saved, built, strict=True)
+            for former, scheduler in zip(saved, built, strict=False)
             for name, value in scheduler.state_dict().items()
-            if name in _LENGTHS and former.get(name, value) != value
+            if name in _PLAN and former.get(name, value) != value
         ]
         if differ:
             runner.logger.warning(
