@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from PIL import Image
 
 from mmcell.inference.distribution import OrderedMap, ahead, in_process
 from mmcell.inference.network import Network, NetworkSpec, load_network
@@ -18,8 +19,11 @@ from mmcell.inference.sources import ArraySource, ImageSource, find_inputs, open
 from mmcell.inference.stream import Finished, Found, ImageTask, TileDone, find_in_images
 
 Array = npt.NDArray[Any]
-Input = Array | torch.Tensor | str | Path | ImageSource
+Input = Array | torch.Tensor | Image.Image | str | Path | ImageSource
 Progress = Callable[[int, int], object]
+
+# Of Pillow's images: those whose numbers are brightnesses. Palettes' are not, CMYK's are inverse.
+_PIXEL_MODES = ('1', 'L', 'I', 'I;16', 'I;16B', 'I;16L', 'F', 'RGB', 'RGBA')
 
 
 def load(config: str | Path, checkpoint: str | Path, device: str | torch.device = 'auto') -> Model:
@@ -72,11 +76,10 @@ class Model:
         """Find the objects of an image, or of many.
 
         Args:
-            x: an array, tensor or anything NumPy takes for one, such as an image of Pillow (gray,
-                colour, or any channels with ``axes``), or the path of a file; or a list, tuple or
-                iterator of these, where folders, patterns and CSV lists stand for all their images
-                and a file may hold several. Arrays have no name: they are called 'image', in a
-                list 'image_001' and so on.
+            x: an array, tensor or image of Pillow (gray, colour, or any channels with ``axes``),
+                or the path of a file; or a list, tuple or iterator of these, where folders,
+                patterns and CSV lists stand for all their images and a file may hold several.
+                Arrays have no name: they are called 'image', in a list 'image_001' and so on.
             mpp: microns per pixel, instead of what the file says.
             channels: one to three channels for the network: names, or numbers from 1.
             axes: a letter per axis of what is stored, such as 'CYX', instead of what files say.
@@ -107,7 +110,7 @@ class Model:
             )
             return self._predict(tasks, chosen, progress, batch_size, ordered_map)
 
-        if isinstance(x, (str, Path, ImageSource)) or hasattr(x, '__array__'):
+        if isinstance(x, (np.ndarray, torch.Tensor, str, Path, ImageSource, Image.Image)):
             (prediction,) = run([_single(x, chosen)], ahead)
             return prediction
         if isinstance(x, (list, tuple)):
@@ -158,5 +161,7 @@ def _sources(x: Input, options: PredictOptions, name: str = 'image') -> Iterator
         for path in find_inputs([x]):
             yield from open_sources(path, **options.reading)
     else:
+        if isinstance(x, Image.Image) and x.mode not in _PIXEL_MODES:
+            x = x.convert('RGB')
         array = x.detach().cpu().numpy() if isinstance(x, torch.Tensor) else np.asarray(x)
         yield ArraySource(array, name, **options.reading)

@@ -226,8 +226,12 @@ SUFFIXES = {
 
 
 def test_an_image_of_pillow_is_an_array(model, scene):
-    found = model.predict(Image.fromarray(scene()))
-    assert (found.labels == model.predict(scene()).labels).all() and len(found) == 2
+    expected = model.predict(scene()).labels
+    image = Image.fromarray(scene())
+    for each in (image, image.convert('RGBA'), image.quantize(256), image.convert('L')):
+        found = model.predict(each)
+        assert (found.labels == expected).all() and len(found) == 2
+    assert len(model.predict([image, image])) == 2
 
 
 @pytest.mark.parametrize('name', SUFFIXES)
