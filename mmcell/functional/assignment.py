@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import numpy.typing as npt
 
 from mmcell.functional.overlap import IntArray, OverlapTable
+
+if TYPE_CHECKING:
+    from mmcell.functional.ranked_precision import PairIous
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -33,11 +38,11 @@ def greedy_assignment(table: OverlapTable, order: IntArray) -> IntArray:
     return np.array(chosen, dtype=np.int64)
 
 
-def best_assignment(table: OverlapTable) -> IntArray:
+def best_assignment(table: OverlapTable | PairIous) -> IntArray:
     """Pairs of the one-to-one assignment that maximises the sum of IoU.
 
     Args:
-        table: overlap of the two maps.
+        table: overlap of two maps, or of two sets of boxes or masks.
 
     Returns:
         Positions among the K pairs, ascending.

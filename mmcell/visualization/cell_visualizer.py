@@ -7,16 +7,17 @@ from pathlib import Path
 import numpy as np
 from mmdet.registry import VISUALIZERS
 from mmdet.structures import DetDataSample
+from mmengine.structures import InstanceData
 from mmengine.visualization import Visualizer
 
 from mmcell.structures.flattening import flatten_predictions
 from mmcell.structures.label_map_masks import gt_label_map
-from mmcell.visualization.overlay import overlay_objects, overlay_pair, write_png
+from mmcell.visualization.overlay import overlay_boxes, overlay_objects, overlay_pair, write_png
 
 
 @VISUALIZERS.register_module()
 class CellVisualizer(Visualizer):
-    """Draws ground truth beside prediction, from label maps: nothing is N x H x W.
+    """Draws ground truth beside prediction, from label maps or boxes: nothing is N x H x W.
 
     Args:
         name: under which MMEngine finds this visualizer again.
@@ -59,7 +60,8 @@ class CellVisualizer(Visualizer):
             image: (H, W, 3) uint8, RGB, at the size of the data sample's masks.
             data_sample: ``gt_instances.masks`` as LabelMapMasks or BitmapMasks, ``pred_instances``
                 with ``scores`` and ``masks``, in any form of
-                :data:`~mmcell.structures.flattening.Masks`.
+                :data:`~mmcell.structures.flattening.Masks`. Of detectors without masks ``bboxes``
+                are drawn.
             draw_gt: whether to draw the annotations.
             draw_pred: whether to draw the predictions.
             show: open a window instead of storing.
@@ -68,21 +70,17 @@ class CellVisualizer(Visualizer):
             pred_score_thr: predictions with ``scores`` below it are not drawn.
             step: step under which the backends store the picture.
         """
-        gt = pred = None
-        title = ''
+        picture = image
         if data_sample is not None:
+            gt = data_sample.get('gt_instances') if draw_gt else None
+            pred = data_sample.get('pred_instances') if draw_pred else None
             title = Path(data_sample.metainfo.get('img_path') or '').name
-            if draw_gt and 'masks' in data_sample.get('gt_instances', {}):
-                gt = gt_label_map(data_sample.gt_instances.masks)
-            if draw_pred and 'masks' in data_sample.get('pred_instances', {}):
-                pred = flatten_predictions(
-                    data_sample.pred_instances,
-                    pred_score_thr,
-                    self.mask_threshold,
-                    self.min_visible,
-                    image.shape[:2],
+            if pred is not None and 'masks' not in pred and 'bboxes' in pred:
+                picture = overlay_boxes(
+                    image, _boxes(gt), _boxes(pred[pred.scores >= pred_score_thr]), title
                 )
-        picture = _draw(image, gt, pred, title)
+            else:
+                picture = self._draw_masks(image, gt, pred, title, pred_score_thr)
         self.set_image(picture)
         if show:
             self.show(picture, win_name=name, wait_time=wait_time)
@@ -91,14 +89,37 @@ class CellVisualizer(Visualizer):
         else:
             self.add_image(name, picture, step)
 
+    def _draw_masks(
+        self,
+        image: np.ndarray,
+        gt_instances: InstanceData | None,
+        pred_instances: InstanceData | None,
+        title: str,
+        pred_score_thr: float,
+    ) -> np.ndarray:
+        gt = pred = None
+        if gt_instances is not None and 'masks' in gt_instances:
+            gt = gt_label_map(gt_instances.masks)
+        if pred_instances is not None and 'masks' in pred_instances:
+            pred = flatten_predictions(
+                pred_instances,
+                pred_score_thr,
+                self.mask_threshold,
+                self.min_visible,
+                image.shape[:2],
+            )
+        if pred is not None and gt is not None:
+            return overlay_pair(image, gt, pred, title)
+        if pred is not None:
+            return overlay_objects(image, pred, title)
+        if gt is not None:
+            return overlay_objects(image, gt, title, caption='Ground truth')
+        return image
 
-def _draw(
-    image: np.ndarray, gt: np.ndarray | None, pred: np.ndarray | None, title: str
-) -> np.ndarray:
-    if pred is not None and gt is not None:
-        return overlay_pair(image, gt, pred, title)
-    if pred is not None:
-        return overlay_objects(image, pred, title)
-    if gt is not None:
-        return overlay_objects(image, gt, title, caption='Ground truth')
-    return image
+
+def _boxes(instances: InstanceData | None) -> np.ndarray | None:
+    """(N, 4) in pixels, None without boxes."""
+    if instances is None or 'bboxes' not in instances:
+        return None
+    boxes = instances.bboxes
+    return getattr(boxes, 'tensor', boxes).float().cpu().numpy()

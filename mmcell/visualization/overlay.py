@@ -12,8 +12,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
+from mmcell.functional.assignment import best_assignment
 from mmcell.functional.overlap import OverlapTable, overlap_table
-from mmcell.visualization.contours import draw_contours
+from mmcell.functional.ranked_precision import box_ious
+from mmcell.visualization.contours import PALETTE, draw_contours
 
 MATCHED, MISSED, FALSE = (0, 200, 90), (255, 80, 0), (40, 150, 255)
 
@@ -100,7 +102,6 @@ def overlay_pair(
     """
     table = overlap_table(gt, pred)
     gt_colors, pred_colors = match_colors(gt, pred, table)
-    num_matched = int((table.ious > 0.5).sum())
     return _compose(
         [
             (f'{captions[0]}: {table.n_gt} objects', _draw_enlarged(image_rgb, gt, gt_colors)),
@@ -110,12 +111,64 @@ def overlay_pair(
             ),
         ],
         title,
-        legend=[
-            (MATCHED, f'{num_matched} matched (IoU > 0.5)'),
-            (MISSED, f'{table.n_gt - num_matched} missed'),
-            (FALSE, f'{table.n_pred - num_matched} false'),
-        ],
+        _match_legend(int((table.ious > 0.5).sum()), table.n_gt, table.n_pred),
     )
+
+
+def overlay_boxes(
+    image_rgb: RgbImage,
+    gt: npt.ArrayLike | None,
+    pred: npt.ArrayLike | None,
+    title: str = '',
+) -> RgbImage:
+    """Boxes of the ground truth beside predicted ones, coloured by what was found.
+
+    Matched boxes are the pairs of a one-to-one assignment of largest IoU, above 0.5 each.
+
+    Args:
+        image_rgb: (H, W, 3).
+        gt: (G, 4), x1, y1, x2, y2 in pixels; None leaves the side out, and boxes have one colour.
+        pred: (P, 4), the same.
+        title: put above the picture.
+
+    Returns:
+        RGB picture; images below 512 pixels are enlarged by a whole factor.
+    """
+    given = {'Ground truth': gt, 'Prediction': pred}
+    sides = {
+        name: np.asarray(boxes).reshape(-1, 4) for name, boxes in given.items() if boxes is not None
+    }
+    colors = {name: np.tile(PALETTE[0], (len(boxes), 1)) for name, boxes in sides.items()}
+    legend: Sequence[tuple[Color, str]] = ()
+    if len(sides) == 2:
+        pairs = box_ious(*sides.values())
+        close = pairs.ious > 0.5
+        pairs = pairs._replace(
+            gt_index=pairs.gt_index[close],
+            pred_index=pairs.pred_index[close],
+            ious=pairs.ious[close],
+        )
+        chosen = best_assignment(pairs)
+        colors = {
+            'Ground truth': np.tile(MISSED, (pairs.n_gt, 1)),
+            'Prediction': np.tile(FALSE, (pairs.n_pred, 1)),
+        }
+        colors['Ground truth'][pairs.gt_index[chosen]] = MATCHED
+        colors['Prediction'][pairs.pred_index[chosen]] = MATCHED
+        legend = _match_legend(len(chosen), pairs.n_gt, pairs.n_pred)
+    panels = [
+        (f'{name}: {len(boxes)} objects', _draw_boxes(image_rgb, boxes, colors[name]))
+        for name, boxes in sides.items()
+    ]
+    return _compose(panels, title, legend)
+
+
+def _match_legend(matched: int, n_gt: int, n_pred: int) -> list[tuple[Color, str]]:
+    return [
+        (MATCHED, f'{matched} matched (IoU > 0.5)'),
+        (MISSED, f'{n_gt - matched} missed'),
+        (FALSE, f'{n_pred - matched} false'),
+    ]
 
 
 def match_colors(
@@ -142,13 +195,29 @@ def match_colors(
 
 
 def _draw_enlarged(image_rgb: RgbImage, label_map: LabelMap, colors: np.ndarray | None) -> RgbImage:
-    factor = min(-(-_MIN_LONG_SIDE_PX // max(label_map.shape)), _MAX_ENLARGEMENT)
+    image_rgb, factor = _enlarged(image_rgb)
     if factor > 1:
-        height, width = label_map.shape
-        size = (width * factor, height * factor)
-        image_rgb = cv2.resize(image_rgb, size, interpolation=cv2.INTER_CUBIC)
         label_map = label_map.repeat(factor, axis=0).repeat(factor, axis=1)
     return draw_contours(image_rgb, label_map, colors)
+
+
+def _draw_boxes(image_rgb: RgbImage, boxes: np.ndarray, colors: np.ndarray) -> RgbImage:
+    enlarged, factor = _enlarged(image_rgb)
+    drawn = enlarged.copy()
+    corners = np.rint(boxes * factor).astype(int) - (0, 0, 1, 1)  # the last pixels inside
+    for (x1, y1, x2, y2), color in zip(corners.tolist(), colors.tolist(), strict=True):
+        cv2.rectangle(drawn, (x1, y1), (x2, y2), color)
+    return drawn
+
+
+def _enlarged(image_rgb: RgbImage) -> tuple[RgbImage, int]:
+    """The image by a whole factor, where it is small, and the factor."""
+    height, width = image_rgb.shape[:2]
+    factor = min(-(-_MIN_LONG_SIDE_PX // max(height, width)), _MAX_ENLARGEMENT)
+    if factor > 1:
+        size = (width * factor, height * factor)
+        image_rgb = cv2.resize(image_rgb, size, interpolation=cv2.INTER_CUBIC)
+    return image_rgb, factor
 
 
 def _compose(

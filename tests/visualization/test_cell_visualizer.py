@@ -8,6 +8,7 @@ import tifffile
 import torch
 from mmdet.registry import HOOKS, VISUALIZERS
 from mmdet.structures import DetDataSample
+from mmdet.structures.bbox import HorizontalBoxes
 from mmengine.dataset import BaseDataset
 from mmengine.evaluator import Evaluator
 from mmengine.structures import InstanceData
@@ -15,7 +16,14 @@ from mmengine.structures import InstanceData
 from mmcell.evaluation.cell_metric import CellMetric
 from mmcell.structures import LabelMapMasks, RoiMasks
 from mmcell.visualization.cell_visualizer import CellVisualizer
-from mmcell.visualization.overlay import FALSE, MATCHED, MISSED, overlay_objects, overlay_pair
+from mmcell.visualization.overlay import (
+    FALSE,
+    MATCHED,
+    MISSED,
+    overlay_boxes,
+    overlay_objects,
+    overlay_pair,
+)
 from mmcell.visualization.visualization_hook import CellVisualizationHook
 
 
@@ -85,6 +93,19 @@ def test_one_side_alone(one_square, image, options, caption, tmp_path):
     picture = drawn(tmp_path, caption, image, sample, **options)
     expected = overlay_objects(image, (gt_map > 0).astype(np.int32), caption=caption)
     np.testing.assert_array_equal(picture, expected)
+
+
+def test_boxes_are_drawn_where_a_detector_has_no_masks(one_square, image, tmp_path):
+    _, sample = one_square
+    gt = torch.tensor([[20.0, 10, 40, 30], [60, 5, 75, 20]])
+    sample.gt_instances = InstanceData(bboxes=HorizontalBoxes(gt))
+    del sample.pred_instances.masks
+    sample.pred_instances.scores[1] = 0.9
+    picture = drawn(tmp_path, 'boxes', image, sample)
+    pred = [[20, 10, 40, 30], [50, 40, 60, 50]]
+    np.testing.assert_array_equal(picture, overlay_boxes(image, gt, pred))
+    alone = drawn(tmp_path, 'alone', image, sample, draw_gt=False, pred_score_thr=0.95)
+    np.testing.assert_array_equal(alone, overlay_boxes(image, None, np.zeros((0, 4))))
 
 
 def test_without_data_sample_the_image_stays(image, tmp_path):

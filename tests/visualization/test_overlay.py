@@ -1,10 +1,12 @@
 import numpy as np
 import pytest
 
+from mmcell.visualization.contours import PALETTE
 from mmcell.visualization.overlay import (
     FALSE,
     MATCHED,
     MISSED,
+    overlay_boxes,
     overlay_objects,
     overlay_pair,
 )
@@ -34,6 +36,27 @@ def test_pair_shows_matched_missed_and_false_objects_where_they_are():
     for panel, label_map in ((left, gt), (right, pred)):
         np.testing.assert_array_equal(panel[label_map == 0], GRAY[label_map == 0])
         assert (panel[label_map > 0] == 100).any()  # the inside stays visible
+
+
+def test_boxes_show_what_was_found_on_their_outermost_pixels():
+    gt = [(10, 10, 30, 30), (100, 100, 140, 120), (101, 100, 141, 120)]
+    pred = [(10, 11, 30, 31), (101, 101, 141, 121), (300, 200, 320, 230)]
+    left, right = panels(overlay_boxes(GRAY, gt, pred, title='slide 1'))
+    assert tuple(left[10, 10]) == tuple(left[29, 29]) == MATCHED
+    assert tuple(left[100, 100]) == MISSED  # its neighbour fits the prediction better
+    assert tuple(left[119, 140]) == MATCHED
+    assert tuple(right[30, 29]) == tuple(right[120, 140]) == MATCHED
+    assert tuple(right[200, 300]) == tuple(right[229, 319]) == FALSE
+    assert (left[30:100] == 100).all() and (right[230:] == 100).all()
+
+
+def test_boxes_of_one_side_or_of_none():
+    alone = overlay_boxes(GRAY, None, [(10, 10, 30, 30)])
+    assert (alone == PALETTE[0]).all(axis=2).sum() == 4 * 19
+    left, right = panels(overlay_boxes(GRAY, [], [(10, 10, 30, 30)], title='slide 1'))
+    assert (left == 100).all() and tuple(right[10, 10]) == FALSE
+    small = overlay_boxes(GRAY[:100, :130], [(10, 10, 30, 30)], [])
+    assert (small == MISSED).all(axis=2).sum() >= 4 * (20 * 4 - 1)  # 4 times as large
 
 
 def test_iou_of_exactly_one_half_is_no_match():
