@@ -32,7 +32,14 @@ class _ConfigOptions(DictAction):
         for value in values or ():
             if '=' not in value:
                 parser.error(f'argument {option_string}: expected KEY=VALUE, got {value!r}')
-        super().__call__(parser, namespace, values, option_string)
+        try:
+            super().__call__(parser, namespace, values, option_string)
+        except (AssertionError, RecursionError):  # MMEngine's, of brackets that it cannot pair
+            parser.error(
+                f'argument {option_string}: cannot read {" ".join(map(str, values or ()))}: values '
+                'are numbers, words and lists of them such as [a,b]; entries of a dict are set by '
+                'KEY.NAME=VALUE'
+            )
 
 
 def add_config_options(parser: argparse.ArgumentParser, example: str) -> None:

@@ -35,6 +35,16 @@ def test_values(parse, text, value):
     assert parse(f'x.y={text}', 'z=1') == {'x.y': value, 'z': 1}
 
 
+@pytest.mark.parametrize('text', ["[dict(type='A',b=[1])]", '[1,(2]'])
+def test_what_is_no_list_is_named(parse, capsys, text):
+    with pytest.raises(SystemExit):
+        parse(f'evaluator={text}')
+    assert (
+        f'cannot read evaluator={text}: values are numbers, words and lists'
+        in capsys.readouterr().err
+    )
+
+
 def test_what_has_no_value_is_named(parse, capsys):
     with pytest.raises(SystemExit):
         parse('a=1', 'data_root')
