@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from mmcell.inference.layout import Layout, choose_channels, find_layout, guess_axes
+from mmcell.inference.layout import Channels, Layout, choose_channels, find_layout, guess_axes
 
 # Values, of all channels, in the windows in which a whole image is gone through.
 _WINDOW_VALUES = 2**20
@@ -302,7 +302,7 @@ class ArraySource(StoredSource):
         name: str = 'image',
         mpp: float | None = None,
         axes: str | None = None,
-        channels: str | Sequence[str | int] | None = None,
+        channels: Channels = None,
     ) -> None:
         array = np.asarray(array)
         check_dtype(name, array.dtype)

@@ -13,6 +13,9 @@ _UNKNOWN = 'Q'
 # An axis of length 1 that the user's axes leave out.
 _IDLE = '_'
 
+# Names, or numbers from 1, as a list or separated by commas; None lets the image decide.
+Channels = str | int | Sequence[str | int] | None
+
 COLOURS = ('red', 'green', 'blue')
 
 
@@ -129,9 +132,7 @@ def guess_axes(shape: Sequence[int]) -> str:
     return _UNKNOWN * len(shape)
 
 
-def choose_channels(
-    what: str, names: Sequence[str], channels: str | Sequence[str | int] | None
-) -> tuple[int, ...]:
+def choose_channels(what: str, names: Sequence[str], channels: Channels) -> tuple[int, ...]:
     """Which channels a network is shown, as gray or as red, green and blue.
 
     Args:
@@ -156,7 +157,7 @@ def choose_channels(
             'as red, green and blue; choose with --channels, such as --channels 1 or --channels '
             '3,2,1 (names work, too)'
         )
-    wanted = channels.split(',') if isinstance(channels, str) else list(channels)
+    wanted = str(channels).split(',') if isinstance(channels, (str, int)) else list(channels)
     chosen = tuple(_index_of(what, names, str(channel).strip(), known) for channel in wanted)
     if not 1 <= len(chosen) <= 3 or len(set(chosen)) != len(chosen):
         raise ValueError(

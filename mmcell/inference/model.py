@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 
 from mmcell.inference.distribution import OrderedMap, ahead, in_process
+from mmcell.inference.layout import Channels
 from mmcell.inference.network import Network, NetworkSpec, load_network
 from mmcell.inference.options import PredictOptions, make_task, remarks
 from mmcell.inference.prediction import Part, Prediction
@@ -67,7 +68,7 @@ class Model:
         x: Input | Iterable[Input],
         *,
         mpp: float | None = None,
-        channels: str | Sequence[str | int] | None = None,
+        channels: Channels = None,
         axes: str | None = None,
         progress: Progress | None = None,
         batch_size: int = 1,

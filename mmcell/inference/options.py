@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,6 +14,7 @@ from mmcell.inference.augmentation import VIEWS
 from mmcell.inference.detect import DetectOptions, DetectorFactory, magnification
 from mmcell.inference.image_source import ImageSource
 from mmcell.inference.intensity import DISPLAY_PERCENTILES, DisplayRange
+from mmcell.inference.layout import Channels
 from mmcell.inference.network import Network
 from mmcell.inference.stream import ImageTask
 from mmcell.inference.tissue import tissue_mask
@@ -64,7 +65,7 @@ class PredictOptions:
     mpp: float | None = None
     model_mpp: float | None = None
     magnify: float = 1.0
-    channels: str | Sequence[str | int] | None = None
+    channels: Channels = None
     axes: str | None = None
     views: int = 1
     half: bool = False

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ import numpy.typing as npt
 from mmcell.datasets.image_io import decoding
 from mmcell.engine.errors import UserError
 from mmcell.inference.image_source import ImageSource
-from mmcell.inference.layout import COLOURS, choose_channels
+from mmcell.inference.layout import COLOURS, Channels, choose_channels
 from mmcell.inference.stored_images import microns, square_mpp
 
 # Aperio, Hamamatsu, MIRAX, Leica, Ventana, Sakura, Trestle.
@@ -41,7 +40,7 @@ class SlideSource(ImageSource):
         self,
         path: Path,
         name: str,
-        channels: str | Sequence[str | int] | None = None,
+        channels: Channels = None,
         mpp: float | None = None,
     ) -> None:
         self._slide: Any = None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from mmcell.inference.image_source import (
     check_dtype,
 )
 from mmcell.inference.inputs import find_inputs
-from mmcell.inference.layout import choose_channels, find_layout, guess_axes
+from mmcell.inference.layout import Channels, choose_channels, find_layout, guess_axes
 from mmcell.inference.slide_source import SLIDE_SUFFIXES, SlideSource
 from mmcell.inference.stored_images import StoredImages, square_mpp
 from mmcell.inference.tiff_source import BIG_TIFF_SUFFIXES, is_scanner_tiff, tiff_images
@@ -35,7 +34,7 @@ def open_sources(
     path: str | Path,
     *,
     axes: str | None = None,
-    channels: str | Sequence[str | int] | None = None,
+    channels: Channels = None,
     mpp: float | None = None,
 ) -> list[ImageSource]:
     """The images of a file, reading no more of it than needed.

@@ -85,7 +85,7 @@ def test_channels_are_chosen_by_name_or_number_in_the_order_given():
     assert choose_channels('a', names, None) == (0, 1, 2)
     assert choose_channels('a', names[:1], None) == (0,)
     assert choose_channels('a', names, 'cd3, DAPI') == (1, 0)
-    assert choose_channels('a', names, [2]) == (1,)
+    assert choose_channels('a', names, [2]) == choose_channels('a', names, 2) == (1,)
     assert choose_channels('a', names, '1') == (2,)  # a name comes before a number
 
 
