@@ -184,7 +184,10 @@ class _TestRunner(_HookRunner):
 
 
 def _build_runner(cfg: Config, kind: type[Runner]) -> Runner:
-    return RUNNERS.build(cfg) if 'runner_type' in cfg else kind.from_cfg(cfg)
+    try:
+        return RUNNERS.build(cfg) if 'runner_type' in cfg else kind.from_cfg(cfg)
+    except ImportError as error:  # of an optional package, such as tensorboard
+        raise ConfigError(str(error)) from error
 
 
 def _use_mixed_precision(cfg: Config) -> None:

@@ -1,4 +1,5 @@
 import runpy
+import sys
 from pathlib import Path
 
 import pytest
@@ -148,6 +149,16 @@ def test_what_cannot_be_trained_is_said_before_training(tiny_config, overrides, 
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason='mixed precision works with CUDA')
+def test_a_missing_optional_package_is_one_line(tiny_config, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'tensorboardX', None)
+    monkeypatch.setitem(sys.modules, 'torch.utils.tensorboard', None)
+    with pytest.raises(ConfigError, match='install.*tensorboard'):
+        train(
+            tiny_config('tensorboard'),
+            overrides={'visualizer.vis_backends.0.type': 'TensorboardVisBackend'},
+        )
+
+
 def test_mixed_precision_is_refused_where_neither_gpu_nor_processor_has_it(
     tiny_config, monkeypatch
 ):
