@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import torch
 from mmcv.cnn import ConvModule
 from mmdet.registry import MODELS
-from mmdet.structures.mask import mask_target
-from mmengine.config import ConfigDict
 from mmengine.model import BaseModule
-from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
 from mmcell.functional.pixel_shuffle import depth_to_space
+from mmcell.models.roi_heads.background_channel import BackgroundChannelMixin
 
 
 @MODELS.register_module()
-class DualModalMaskHead(BaseModule):
+class DualModalMaskHead(BackgroundChannelMixin, BaseModule):
     """Dual-modal mask generator.
 
     Three shared convolutions; a fully connected path (conv, conv to half the channels, FC to one
@@ -34,8 +31,6 @@ class DualModalMaskHead(BaseModule):
 
     Source: Cell R-CNN V2 (IJCAI 2019), table 1 and fig. 4.
     """
-
-    has_background_channel = True
 
     def __init__(
         self,
@@ -75,34 +70,3 @@ class DualModalMaskHead(BaseModule):
         x = self.shared(x)
         connected = self.connected(x).view(-1, 1, self.mask_size, self.mask_size)
         return self.upscaled_logits(depth_to_space(self.upscaled(x))) + connected
-
-    def loss_and_target(
-        self,
-        mask_preds: Tensor,
-        sampling_results: list,
-        batch_gt_instances: list[InstanceData],
-        rcnn_train_cfg: ConfigDict,
-    ) -> dict:
-        """Loss of the positive RoIs, in the form that MMDetection's RoI heads expect.
-
-        Args:
-            mask_preds: (P, num_classes + 1, M, M) logits.
-            sampling_results: positives of each image.
-            batch_gt_instances: annotations of each image, ``masks`` among them.
-            rcnn_train_cfg: ``mask_size`` is the side of the targets.
-
-        Returns:
-            ``loss_mask``, a dict of losses, and ``mask_targets`` (P, M, M) of 0 and 1.
-        """
-        if len(mask_preds) == 0:
-            targets = mask_preds.new_zeros(0, self.mask_size, self.mask_size)
-            return dict(loss_mask=dict(loss_mask=mask_preds.sum() * 0), mask_targets=targets)
-        targets = mask_target(
-            [result.pos_priors for result in sampling_results],
-            [result.pos_assigned_gt_inds for result in sampling_results],
-            [instances.masks for instances in batch_gt_instances],
-            rcnn_train_cfg,
-        )
-        labels = torch.cat([result.pos_gt_labels for result in sampling_results])
-        loss = self.loss_mask(mask_preds, targets, labels + 1)
-        return dict(loss_mask=dict(loss_mask=loss), mask_targets=targets)
