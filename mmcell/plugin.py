@@ -14,6 +14,7 @@ import mmcell.evaluation.cell_metric
 import mmcell.evaluation.coco_metric
 import mmcell.evaluation.dump_predictions
 import mmcell.models.backbones.full_resolution_resnet
+import mmcell.models.data_preprocessor
 import mmcell.models.dense_nms
 import mmcell.models.detectors.center_keypoint_detector
 import mmcell.models.detectors.keypoint_graph_detector

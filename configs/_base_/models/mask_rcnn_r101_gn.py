@@ -15,6 +15,7 @@ nms = dict(type='dense_nms', iou_threshold=0.7)
 
 model = dict(
     data_preprocessor=dict(
+        type='CellDataPreprocessor',
         # Detectron's group-norm weights expect BGR in 0..255, centred, not scaled.
         mean=[103.530, 116.280, 123.675],
         std=[1.0, 1.0, 1.0],

@@ -239,6 +239,15 @@ def test_nothing_detected_is_a_prediction_too(tiny_model, predictions_of):
         assert not found.masks.to_label_map(found.mask_scores).any()
 
 
+def test_objects_of_any_size_of_image_are_in_pixels_of_the_image(tiny_model, predictions_of):
+    sample = predictions_of(tiny_model(), counts=(3,), sizes=[(61, 75)])[0]
+    found = sample.pred_instances
+    assert sample.img_shape == (64, 64)
+    assert found.masks.image_size == (61, 75)
+    assert len(found) and found.bboxes[:, 2].max() > 64  # of the 64 that the network saw
+    assert (found.bboxes <= torch.tensor([75, 61, 75, 61]) + 1e-3).all()
+
+
 def test_semantic_parts_rest_at_test_time(tiny_model, predictions_of, monkeypatch):
     model = tiny_model()
 
